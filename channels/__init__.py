@@ -1,0 +1,21 @@
+"""Messages: what is written, who may get it, who carries it, and the ledger of what became of it.
+
+The engine calls two things: `prepare`, which decides and writes the ledger rows of a batch in one transaction, and
+`Delivery.deliver`, which renders and hands over. See docs/delivery.md.
+"""
+
+from channels.provider import EmailProvider, Letter, NotNow, Outcome, Receipt
+from channels.requests import Delivered, DeliverRequest, Item, PrepareRequest, Verdict
+
+__all__ = [
+    "DeliverRequest",
+    "Delivered",
+    "EmailProvider",
+    "Item",
+    "Letter",
+    "NotNow",
+    "Outcome",
+    "PrepareRequest",
+    "Receipt",
+    "Verdict",
+]

@@ -1,0 +1,59 @@
+"""What the engine asks of the channels and what it is told: plain data that travels through Temporal as JSON."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One message to be: which enrollment, and at which of its visits. The message's id follows from both."""
+
+    enrollment_id: int
+    visit: int
+
+
+@dataclass(frozen=True)
+class PrepareRequest:
+    """A batch of tokens that stand on the same send step."""
+
+    version_id: int
+    step: int
+    channel: str
+    template: str
+    purpose: str
+    """`transactional` needs no consent; anything else does, for the channel and this purpose."""
+    priority: str
+    at: datetime
+    """When the batch was made; the same on every retry. It becomes message.created_at."""
+    items: list[Item]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to happen to one item of a prepared batch."""
+
+    enrollment_id: int
+    action: str
+    """`deliver` (hand to `provider`), `skip` (never, for `reason`) or `delay` (ask again at `until`)."""
+    provider: str | None = None
+    until: datetime | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class DeliverRequest:
+    """The items of a prepared batch that one provider carries."""
+
+    provider: str
+    at: datetime
+    """The same as in the PrepareRequest."""
+    items: list[Item]
+    repeat_in_doubt: bool
+    """Whether a message that a crash left in doubt is sent again."""
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """The final word on each item: enrollment id to `accepted`, `failed`, `in_doubt` or `skipped`."""
+
+    states: dict[int, str]
