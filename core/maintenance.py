@@ -1,0 +1,34 @@
+"""Housekeeping of the database that has to happen from time to time, whoever is running."""
+
+from datetime import timedelta
+
+from sqlalchemy import text
+
+from core.clock import now
+from core.database import Database
+from core.schema import partitions
+from core.settings import Settings
+
+MONTHS_AHEAD = 3
+
+
+async def maintain(database: Database, settings: Settings) -> None:
+    """Make partitions ahead of time, drop those past retention, forget old event ids. Safe to run at any time."""
+    async with database.begin() as connection:
+        await connection.execute(text("select pg_advisory_xact_lock(7341)"))
+        at = now()
+        last = at
+        for _ in range(MONTHS_AHEAD):
+            last = partitions.next_month(last)
+        oldest_event = at - timedelta(days=31 * settings.event_retention_months)
+        oldest_message = at - timedelta(days=31 * settings.message_retention_months)
+        first_event = max(oldest_event, at - timedelta(days=31))
+        await partitions.ensure(connection, "event", first_event, last)
+        for table in ("message", "step_visit"):
+            await partitions.ensure(connection, table, at, last)
+            await partitions.drop_before(connection, table, oldest_message)
+        await partitions.drop_before(connection, "event", oldest_event)
+        await connection.execute(
+            text("delete from event_key where received_on < current_date - cast(:days as int)"),
+            {"days": settings.event_dedupe_days},
+        )

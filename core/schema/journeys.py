@@ -1,0 +1,141 @@
+"""Journeys and the runs of contacts through them."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from core.schema.base import big_id, metadata, moment
+
+journey = Table(
+    "journey",
+    metadata,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("name", Text, nullable=False, unique=True, comment="The slug, as in the YAML's first line"),
+    Column("title", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="active"),
+    Column(
+        "control", Integer, nullable=False, server_default="0", comment="Counts pauses, resumes and stops"
+    ),
+    Column("version_id", Integer, comment="The version that newcomers get"),
+    moment("created_at", default=True),
+    CheckConstraint("state in ('active', 'paused', 'stopped')", name="state"),
+)
+
+journey_version = Table(
+    "journey_version",
+    metadata,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("journey_id", Integer, ForeignKey("journey.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("source", Text, nullable=False, comment="The YAML as it was published"),
+    Column("plan", JSONB, nullable=False),
+    moment("published_at", default=True),
+    Column("published_by", Text),
+    UniqueConstraint("journey_id", "number"),
+    comment="Never changes once written; a trigger refuses it",
+)
+
+cohort = Table(
+    "cohort",
+    metadata,
+    big_id(),
+    Column("version_id", Integer, ForeignKey("journey_version.id"), nullable=False),
+    Column("size", Integer, nullable=False, server_default="0"),
+    Column(
+        "control", Integer, nullable=False, server_default="0", comment="The journey's count it has heard of"
+    ),
+    Column("state", Text, nullable=False, server_default="open"),
+    moment("opened_at", default=True),
+    CheckConstraint("state in ('open', 'closed', 'finished')", name="state"),
+    Index("ix_cohort_open", "version_id", postgresql_where=text("state = 'open'")),
+    Index("ix_cohort_unfinished", "id", postgresql_where=text("state <> 'finished'")),
+)
+
+enrollment = Table(
+    "enrollment",
+    metadata,
+    big_id(),
+    Column("contact_id", BigInteger, nullable=False),
+    Column("cohort_id", BigInteger, nullable=False),
+    moment("entered_at", default=True),
+    Column("entry_event_id", BigInteger, comment="The event that began it, with its time, to find it again"),
+    Column("entry_event_at", DateTime(timezone=True)),
+    Column("closed_by", BigInteger, comment="The event that reached a goal or an exit, as the router saw it"),
+    moment("finished_at", nullable=True),
+    moment("due_at", nullable=True, comment="When its present wait ends"),
+    Column("journey_id", Integer, nullable=False),
+    Column("version_id", Integer, nullable=False),
+    Column("visit", Integer, nullable=False, server_default="0", comment="Steps visited so far"),
+    Column("step", SmallInteger, comment="Number of the step in the plan"),
+    Column("exclusive", Boolean, nullable=False, comment="Only one open enrollment per contact and key"),
+    Column("state", Text, nullable=False, server_default="entering"),
+    Column("key", Text, nullable=False, server_default=""),
+    Column("outcome", Text),
+    Column("correlation", JSONB, comment="Properties of the entry event that `same:` compares with"),
+    CheckConstraint("state in ('entering', 'active', 'finished')", name="state"),
+    Index("ix_enrollment_contact_id", "contact_id", "journey_id", "key"),
+    Index(
+        "uq_enrollment_open",
+        "contact_id",
+        "journey_id",
+        "key",
+        unique=True,
+        postgresql_where=text("exclusive and closed_by is null and finished_at is null"),
+    ),
+    Index(
+        "uq_enrollment_entry",
+        "entry_event_id",
+        "journey_id",
+        unique=True,
+        postgresql_where=text("entry_event_id is not null"),
+    ),
+    Index("ix_enrollment_entering", "cohort_id", postgresql_where=text("state = 'entering'")),
+    Index("ix_enrollment_version_id", "version_id"),
+    postgresql_with={"fillfactor": 80},
+)
+
+step_visit = Table(
+    "step_visit",
+    metadata,
+    Column("arrived_at", DateTime(timezone=True), nullable=False),
+    Column("enrollment_id", BigInteger, nullable=False),
+    Column("version_id", Integer, nullable=False),
+    Column("visit", Integer, nullable=False),
+    Column("step", SmallInteger, nullable=False),
+    Column("via", Text, comment="How it came here: next, event, timeout, branch …"),
+    PrimaryKeyConstraint("enrollment_id", "visit", "arrived_at"),
+    postgresql_partition_by="RANGE (arrived_at)",
+)
+
+broadcast = Table(
+    "broadcast",
+    metadata,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("version_id", Integer, ForeignKey("journey_version.id"), nullable=False),
+    Column("criteria", JSONB, comment="Who enters; everyone if null"),
+    Column("contact_ids", JSONB, comment="A list of contacts, when entered by hand"),
+    Column(
+        "occasion", Text, nullable=False, unique=True, comment="The run of a schedule or a request; once each"
+    ),
+    Column(
+        "position", BigInteger, nullable=False, server_default="0", comment="The last contact id looked at"
+    ),
+    Column("entered", BigInteger, nullable=False, server_default="0"),
+    moment("started_at", default=True),
+    moment("finished_at", nullable=True),
+)

@@ -1,0 +1,110 @@
+"""What is written and what was sent: providers, templates and the ledger of messages."""
+
+from enum import IntEnum
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from core.schema.base import metadata, moment
+
+
+class MessageState(IntEnum):
+    """A message's life. States only move forward, and a greater number is further on."""
+
+    SKIPPED = 0  # policy said no; `reason` says why
+    QUEUED = 10  # will be handed over
+    HANDING = 20  # being handed over; a crash now leaves it in doubt
+    IN_DOUBT = 30  # nobody knows whether the provider took it
+    FAILED = 40  # refused for good; `reason` says why
+    ACCEPTED = 50  # the provider took it
+    DELIVERED = 60  # the provider says it arrived
+    BOUNCED = 70  # it came back
+
+
+provider = Table(
+    "provider",
+    metadata,
+    Column("id", SmallInteger, Identity(always=False), primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("channel", Text, nullable=False),
+    Column("secret", LargeBinary, nullable=False, comment="Its URL, encrypted with the installation's key"),
+    Column("settings", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("state", Text, nullable=False, server_default="active"),
+    moment("created_at", default=True),
+)
+
+rate_limit = Table(
+    "rate_limit",
+    metadata,
+    Column("name", Text, primary_key=True, comment="provider, or provider and domain"),
+    moment("free_at", comment="When the next message may leave: the theoretical arrival time of GCRA"),
+)
+
+template = Table(
+    "template",
+    metadata,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("channel", Text, nullable=False),
+    Column("version_id", Integer, comment="The version that new messages use"),
+    moment("created_at", default=True),
+)
+
+template_version = Table(
+    "template_version",
+    metadata,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("template_id", Integer, ForeignKey("template.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("source", JSONB, nullable=False, comment="As it was published"),
+    Column("compiled", JSONB, nullable=False, comment="MJML turned into HTML, the variables it uses"),
+    moment("published_at", default=True),
+    UniqueConstraint("template_id", "number"),
+)
+
+message = Table(
+    "message",
+    metadata,
+    Column("id", Uuid, nullable=False),
+    moment("created_at"),
+    Column("contact_id", BigInteger, nullable=False),
+    Column("enrollment_id", BigInteger),
+    Column("accepted_at", DateTime(timezone=True)),
+    Column("delivered_at", DateTime(timezone=True)),
+    Column("opened_at", DateTime(timezone=True)),
+    Column("clicked_at", DateTime(timezone=True)),
+    Column("version_id", Integer, comment="journey version"),
+    Column("template_version_id", Integer),
+    Column("visit", Integer),
+    Column("step", SmallInteger),
+    Column("provider_id", SmallInteger),
+    Column("state", SmallInteger, nullable=False),
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    Column("channel", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("address", Text),
+    Column("reason", Text),
+    Column("provider_message_id", Text),
+    PrimaryKeyConstraint("id", "created_at"),
+    Index("ix_message_contact_id_created_at", "contact_id", "created_at"),
+    Index(
+        "ix_message_unsettled", "provider_id", "created_at", postgresql_where=text("state in (10, 20, 30)")
+    ),
+    postgresql_partition_by="RANGE (created_at)",
+)
