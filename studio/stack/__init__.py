@@ -1,0 +1,1 @@
+"""The embedded stack: PostgreSQL and Temporal from packages, and the roles, as children of one process."""
