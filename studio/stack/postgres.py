@@ -112,9 +112,9 @@ class EmbeddedPostgres:
             await process.stop(self.process, signal.SIGINT, patience=60)
 
     def _url(self, user: str, database: str) -> str:
-        return URL.create(
-            "postgresql", user, self._password(user), "127.0.0.1", self.port, database
-        ).render_as_string(hide_password=False)
+        return URL.create("postgresql", user, self._password(user), "127.0.0.1", self.port, database).render_as_string(
+            hide_password=False
+        )
 
     def _password(self, user: str) -> str:
         return hashlib.sha256(f"{user}\0{_kept_secret(self.data)}".encode()).hexdigest()[:40]
@@ -183,9 +183,7 @@ class EmbeddedPostgres:
                 directory=self._home,
             )
             if await child.wait():
-                raise DatabaseUnavailable(
-                    f"PostgreSQL could not make its cluster in {self._home}; {_tail(self.log)}"
-                )
+                raise DatabaseUnavailable(f"PostgreSQL could not make its cluster in {self._home}; {_tail(self.log)}")
         finally:
             password.unlink(missing_ok=True)
         with (new / "postgresql.conf").open("a") as file:
@@ -233,12 +231,8 @@ class EmbeddedPostgres:
         """Kaskad's own role, which is no superuser, and its database, unless they are there."""
         role, database = sql.Identifier(_OWNER), sql.Identifier(DATABASE)
         if not await self._ask_superuser(sql.SQL("select 1 from pg_roles where rolname = {}").format(_OWNER)):
-            await self._ask_superuser(
-                sql.SQL("create role {} login password {}").format(role, self._password(_OWNER))
-            )
-        if not await self._ask_superuser(
-            sql.SQL("select 1 from pg_database where datname = {}").format(DATABASE)
-        ):
+            await self._ask_superuser(sql.SQL("create role {} login password {}").format(role, self._password(_OWNER)))
+        if not await self._ask_superuser(sql.SQL("select 1 from pg_database where datname = {}").format(DATABASE)):
             await self._ask_superuser(sql.SQL("create database {} owner {}").format(database, role))
 
     async def _ask_superuser(self, query: sql.SQL | sql.Composed) -> bool:
