@@ -39,14 +39,10 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535, description="Port of the API and the pages; 0 takes a free one.")
-    base_url: str | None = Field(
-        None, description="Public address used in letters; http://host:port if unset."
-    )
+    base_url: str | None = Field(None, description="Public address used in letters; http://host:port if unset.")
     metrics_port: int = Field(0, ge=0, le=65535, description="Metrics of the worker and router; 0 is off.")
 
-    email: SecretStr | None = Field(
-        None, description="smtp+starttls://user:password@host:port of the default sender."
-    )
+    email: SecretStr | None = Field(None, description="smtp+starttls://user:password@host:port of the default sender.")
     email_from: str = Field("Kaskad <kaskad@localhost>", description="Sender of letters that name none.")
 
     log_level: str = "info"
@@ -62,9 +58,14 @@ class Settings(BaseSettings):
     event_bytes_limit: int = Field(32_768, ge=256, description="Bytes of one event's properties.")
     request_bytes_limit: int = Field(5_000_000, ge=1024, description="Bytes of one request body.")
 
-    entry_window_ms: int = Field(
-        250, ge=0, le=60_000, description="Entries this close together travel together."
-    )
+    phone_region: str = Field("RU", pattern="^[A-Z]{2}$", description="Country (ISO 3166) of phones without +.")
+    contact_batch_limit: int = Field(1000, ge=1, description="Contacts in one request.")
+    contact_attributes_limit: int = Field(200, ge=1, description="Attributes a contact may carry.")
+    contact_bytes_limit: int = Field(32_768, ge=256, description="Bytes of one contact's attributes.")
+    contact_tags_limit: int = Field(200, ge=1, description="Tags a contact may carry.")
+    import_bytes_limit: int = Field(100_000_000, ge=1024, description="Bytes of one file imported over the API.")
+
+    entry_window_ms: int = Field(250, ge=0, le=60_000, description="Entries this close together travel together.")
     cohort_size: int = Field(1000, ge=1, le=5000)
     cohort_open_seconds: int = Field(3600, ge=1)
 

@@ -48,7 +48,7 @@ identity = Table(
     "identity",
     metadata,
     Column("kind", Text, primary_key=True),
-    Column("value", Text, primary_key=True),
+    Column("value", Text(collation="C"), primary_key=True),
     Column("contact_id", BigInteger, ForeignKey("contact.id", ondelete="CASCADE"), nullable=False),
     moment("created_at", default=True),
     CheckConstraint(f"kind in {IDENTITY_KINDS}", name="kind"),
@@ -99,6 +99,8 @@ contact_import = Table(
     Column("position", BigInteger, nullable=False, server_default="0", comment="Rows already taken in"),
     Column("accepted", BigInteger, nullable=False, server_default="0"),
     Column("rejected", BigInteger, nullable=False, server_default="0"),
+    Column("created", BigInteger, nullable=False, server_default="0", comment="Accepted rows that made a contact"),
+    Column("duplicates", BigInteger, nullable=False, server_default="0", comment="Met earlier in the file"),
     moment("started_at", default=True),
     moment("finished_at", nullable=True),
 )
