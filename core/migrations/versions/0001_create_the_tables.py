@@ -59,6 +59,10 @@ def upgrade() -> None:
         sa.Column("position", sa.BigInteger(), server_default="0", nullable=False, comment="Rows already taken in"),
         sa.Column("accepted", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("rejected", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column(
+            "created", sa.BigInteger(), server_default="0", nullable=False, comment="Accepted rows that made a contact"
+        ),
+        sa.Column("duplicates", sa.BigInteger(), server_default="0", nullable=False, comment="Met earlier in the file"),
         sa.Column("started_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_contact_import")),
@@ -197,6 +201,15 @@ def upgrade() -> None:
         sa.Column("delivered_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("opened_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("clicked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column(
+            "claimed_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="While HANDING: the sign of life of the attempt that has it",
+        ),
+        sa.Column(
+            "claim", sa.Uuid(), nullable=True, comment="While HANDING: the attempt that has it; null once settled"
+        ),
         sa.Column("version_id", sa.Integer(), nullable=True, comment="journey version"),
         sa.Column("template_version_id", sa.Integer(), nullable=True),
         sa.Column("visit", sa.Integer(), nullable=True),
@@ -317,7 +330,7 @@ def upgrade() -> None:
     op.create_table(
         "identity",
         sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(collation="C"), nullable=False),
         sa.Column("contact_id", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint(
