@@ -44,18 +44,25 @@ class Database:
             async with self.engine.begin() as connection:
                 yield connection
         except (exc.OperationalError, exc.InterfaceError) as error:
-            if _is_lost(error):
+            if error.connection_invalidated or _is_lost(error.orig):
                 raise DatabaseUnavailable(f"PostgreSQL does not answer: {error.orig}") from error
             raise
+        except psycopg.Error as error:  # from `driver`, past SQLAlchemy
+            if _is_lost(error):
+                raise DatabaseUnavailable(f"PostgreSQL does not answer: {error}") from error
+            raise
+        except exc.TimeoutError as error:
+            raise DatabaseUnavailable(f"No connection became free: {error}") from error
 
     async def close(self) -> None:
         """Give all connections back."""
         await self.engine.dispose()
 
 
-def _is_lost(error: exc.DBAPIError) -> bool:
-    state = getattr(error.orig, "sqlstate", None)
-    return error.connection_invalidated or state is None or state[:2] in {"08", "57", "53"}
+def _is_lost(error: BaseException | None) -> bool:
+    if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+        return False
+    return error.sqlstate is None or error.sqlstate[:2] in {"08", "57", "53"}
 
 
 async def driver(connection: AsyncConnection) -> psycopg.AsyncConnection[tuple[Any, ...]]:

@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     event_batch_limit: int = Field(1000, ge=1)
     event_properties_limit: int = Field(200, ge=1, description="Properties an event may carry.")
     event_bytes_limit: int = Field(32_768, ge=256, description="Bytes of one event's properties.")
+    event_depth_limit: int = Field(5, ge=1, le=50, description="Levels of objects and lists in an event's properties.")
+    event_names_limit: int = Field(2000, ge=1, description="Distinct event names an installation may have.")
+    event_queue_limit: int = Field(20_000, ge=1, description="Events an API process holds that wait to be written.")
     request_bytes_limit: int = Field(5_000_000, ge=1024, description="Bytes of one request body.")
 
     phone_region: str = Field("RU", pattern="^[A-Z]{2}$", description="Country (ISO 3166) of phones without +.")

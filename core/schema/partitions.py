@@ -7,6 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 PARTITIONED = ("event", "step_visit", "message")
 
+_LOCK = 0x6B617370  # "kasp": one maker of partitions at a time
+
 
 def month_start(moment: datetime) -> datetime:
     """Midnight (UTC) of the first day of the month that `moment` lies in."""
@@ -25,23 +27,36 @@ def _name(table: str, month: datetime) -> str:
 async def ensure(connection: AsyncConnection, table: str, first: datetime, last: datetime) -> int:
     """Make the partitions of `table` for every month from `first` to `last`.
 
+    A partition is made apart and then attached: `create table … partition of` would wait for every query that reads
+    the table, and all writers would queue behind it.
+
     Returns:
         How many were new.
     """
-    made, month = 0, month_start(first)
-    existing = await months(connection, table)
-    while month <= last:
-        end = next_month(month)
-        if month not in existing:
-            await connection.execute(
-                text(
-                    f"create table if not exists {_name(table, month)} partition of {table} "
-                    f"for values from ('{month:%Y-%m-%d}') to ('{end:%Y-%m-%d}')"
-                )
+    if not await _missing(connection, table, first, last):
+        return 0
+    await connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    missing = await _missing(connection, table, first, last)  # another process may have made them meanwhile
+    for month in missing:
+        name = _name(table, month)
+        await connection.execute(text(f"create table {name} (like {table} including defaults including constraints)"))
+        await connection.execute(
+            text(
+                f"alter table {table} attach partition {name} "
+                f"for values from ('{month:%Y-%m-%d} 00:00:00+00') to ('{next_month(month):%Y-%m-%d} 00:00:00+00')"
             )
-            made += 1
-        month = end
-    return made
+        )
+    return len(missing)
+
+
+async def _missing(connection: AsyncConnection, table: str, first: datetime, last: datetime) -> list[datetime]:
+    existing = await months(connection, table)
+    wanted, month = [], month_start(first)
+    while month <= last:
+        if month not in existing:
+            wanted.append(month)
+        month = next_month(month)
+    return wanted
 
 
 async def months(connection: AsyncConnection, table: str) -> list[datetime]:
