@@ -1,7 +1,7 @@
 """The provider boundary: what a provider is given, what it answers, and how it fails.
 
 A provider takes letters and answers with one receipt each. It never decides whether a letter may be sent (the policy
-did), never writes to the ledger (delivery does) and never raises for a letter's own fate: that is what `Outcome` is for.
+did), never writes to the ledger (delivery does) and never raises for a letter's own fate: `Outcome` is for that.
 """
 
 from collections.abc import Sequence

@@ -1,0 +1,190 @@
+"""Whether a message may be sent to a contact at a moment: a pure decision over facts.
+
+It is asked when the ledger row is made and again when the letter leaves, if time has passed in between: what holds is
+the moment of sending. The first rule that objects gives the answer; rules that say "never" come before rules that say
+"later", so a contact without consent does not wait for the morning to be skipped.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from enum import StrEnum
+from functools import lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+TRANSACTIONAL = "transactional"
+_EMAIL = re.compile(r"[^\s@<>\"(),:;\\\[\]]{1,64}@[^\s@<>\"(),:;\\\[\]]{1,253}")
+_PHONE = re.compile(r"\+[1-9]\d{6,14}")
+
+
+class Reason(StrEnum):
+    """Why a message was not sent. Stored on the message row, so reports show it."""
+
+    CONTACT_GONE = "contact_gone"  # erased, or merged away
+    NO_ADDRESS = "no_address"  # the contact has none for the channel
+    INVALID_ADDRESS = "invalid_address"  # it has one that cannot be written to
+    NO_CONSENT = "no_consent"  # for this channel and purpose
+    SUPPRESSED = "suppressed"  # the address must not be used
+    DUPLICATE = "duplicate"  # the address got this step's message a moment ago
+    FREQUENCY_CAP = "frequency_cap"  # the contact got enough lately
+    MISSING_VALUE = "missing_value"  # the letter needs a value that the contact or event lacks
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a journey or the installation asks of its messages; nothing by default. Plain data, travels as JSON."""
+
+    quiet_from: str | None = None
+    """`HH:MM` in the contact's zone; with `quiet_to` the hours in which marketing waits. May span midnight."""
+    quiet_to: str | None = None
+    cap: int | None = None
+    """At most so many messages of the channel to a contact in `cap_seconds`."""
+    cap_seconds: int = 86_400
+    duplicate_seconds: int = 0
+    """The same address does not get the same step's message twice within so many seconds; 0 is off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known about one message at the moment of sending."""
+
+    channel: str
+    purpose: str
+    known: bool
+    """Whether the contact still exists."""
+    address: str | None
+    consent: bool | None
+    """None where nobody was asked."""
+    suppressed: str | None = None
+    """The reason of the suppression."""
+    time_zone: str | None = None
+    duplicate: bool = False
+    sent_lately: int = 0
+    """Messages of the channel within the cap's period."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """It may leave now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """It must not be sent."""
+
+    reason: Reason
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else str(self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class DelayUntil:
+    """It may leave then, if the policy still says so."""
+
+    at: datetime
+
+
+Decision = Send | Skip | DelayUntil
+SEND = Send()
+NO_RULES = Rules()
+
+
+def decide(facts: Facts, at: datetime, rules: Rules = NO_RULES) -> Decision:
+    """Send, skip with a reason, or delay until a time.
+
+    Args:
+        facts: what is known about the message.
+        at: the moment of sending, aware.
+        rules: quiet hours, caps and the like.
+    """
+    never = _never(facts, rules)
+    if never is not None:
+        return never
+    if facts.purpose != TRANSACTIONAL and rules.quiet_from and rules.quiet_to:
+        until = quiet_until(at, rules.quiet_from, rules.quiet_to, facts.time_zone)
+        if until is not None:
+            return DelayUntil(until)
+    return SEND
+
+
+def _never(facts: Facts, rules: Rules) -> Skip | None:
+    return _unreachable(facts) or _unwelcome(facts) or _too_much(facts, rules)
+
+
+def _unreachable(facts: Facts) -> Skip | None:
+    if not facts.known:
+        return Skip(Reason.CONTACT_GONE)
+    if not facts.address:
+        return Skip(Reason.NO_ADDRESS)
+    if not valid_address(facts.channel, facts.address):
+        return Skip(Reason.INVALID_ADDRESS)
+    return None
+
+
+def _unwelcome(facts: Facts) -> Skip | None:
+    marketing = facts.purpose != TRANSACTIONAL
+    # Who unsubscribed still gets receipts and passwords; a dead address gets nothing.
+    if facts.suppressed and (marketing or facts.suppressed != "unsubscribed"):
+        return Skip(Reason.SUPPRESSED, facts.suppressed)
+    if marketing and not facts.consent:
+        return Skip(Reason.NO_CONSENT)
+    return None
+
+
+def _too_much(facts: Facts, rules: Rules) -> Skip | None:
+    if facts.duplicate:
+        return Skip(Reason.DUPLICATE)
+    if facts.purpose != TRANSACTIONAL and rules.cap is not None and facts.sent_lately >= rules.cap:
+        return Skip(Reason.FREQUENCY_CAP, f"{rules.cap} in {timedelta(seconds=rules.cap_seconds)}")
+    return None
+
+
+def _email(address: str) -> bool:
+    return len(address) <= 254 and address.isprintable() and _EMAIL.fullmatch(address) is not None
+
+
+_ADDRESS: dict[str, Callable[[str], bool]] = {
+    "email": _email,
+    "sms": lambda address: _PHONE.fullmatch(address) is not None,
+    "voice": lambda address: _PHONE.fullmatch(address) is not None,
+}
+
+
+def valid_address(channel: str, address: str) -> bool:
+    """Whether a message could be addressed to it; the channel's form, not whether anybody is there."""
+    check = _ADDRESS.get(channel)
+    return check is None or check(address)
+
+
+def quiet_until(at: datetime, quiet_from: str, quiet_to: str, zone: str | None) -> datetime | None:
+    """When the quiet hours that `at` lies in end, in UTC; None if it lies in none.
+
+    A contact without a zone, or with one that nobody knows, lives in UTC. Where the clocks change within the quiet
+    hours, their end is still the wall clock's.
+    """
+    begin, end = _time(quiet_from), _time(quiet_to)
+    local = at.astimezone(_zone(zone))
+    clock = local.time()
+    inside = begin <= clock < end if begin <= end else clock >= begin or clock < end
+    if not inside:
+        return None
+    day = local.date() if clock < end else local.date() + timedelta(days=1)
+    # Where the wall clock jumps over the end, the time computed may not lie ahead; the policy then asks again.
+    until = datetime.combine(day, end, local.tzinfo).astimezone(UTC)
+    return max(until, at.astimezone(UTC) + timedelta(seconds=1))
+
+
+@lru_cache(maxsize=256)
+def _time(value: str) -> time:
+    return time.fromisoformat(value)
+
+
+@lru_cache(maxsize=1024)
+def _zone(name: str | None) -> ZoneInfo:
+    try:
+        return ZoneInfo(name or "UTC")
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return ZoneInfo("UTC")
