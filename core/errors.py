@@ -5,6 +5,7 @@ KaskadError
 ├── NotFound            the named thing does not exist
 ├── Conflict            the request contradicts what is already there
 ├── NotAllowed          the caller may not do this
+│   └── NotSignedIn     the caller did not say who they are, or nobody knows them
 ├── Misconfigured       a setting is wrong; the operator has to act
 └── Unavailable         a part we depend on does not answer; trying again later may help
     └── DatabaseUnavailable, TemporalUnavailable
@@ -56,6 +57,10 @@ class Conflict(KaskadError):
 
 class NotAllowed(KaskadError):
     """The caller may not do this."""
+
+
+class NotSignedIn(NotAllowed):
+    """The caller did not say who they are, or nobody knows them."""
 
 
 class Misconfigured(KaskadError):
