@@ -63,9 +63,12 @@ def compared(_item: Any, name: str | None, kind: str, reflected: bool, _twin: An
     return not (kind == "table" and reflected and name is not None and _PARTITION.fullmatch(name))
 
 
-def revise(connection: Connection, message: str, revision: str) -> None:
-    """Write the migration that takes the database on this connection to core.schema."""
-    command.revision(_config(connection), message=message, autogenerate=True, rev_id=revision, head="head")
+def first_revision(connection: Connection, folder: Path, message: str) -> Path:
+    """Write, into a folder of its own, the migration that takes an empty database to core.schema."""
+    config = _config(connection)
+    config.set_main_option("version_locations", str(folder))
+    command.revision(config, message=message, autogenerate=True, rev_id="0001", version_path=str(folder))
+    return next(folder.glob("0001_*.py"))
 
 
 def _upgrade(connection: Connection) -> None:

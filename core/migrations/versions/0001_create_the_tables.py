@@ -421,6 +421,7 @@ def upgrade() -> None:
             "control", sa.Integer(), server_default="0", nullable=False, comment="The journey's count it has heard of"
         ),
         sa.Column("state", sa.Text(), server_default="open", nullable=False),
+        sa.Column("broadcast", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("opened_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("state in ('open', 'closed', 'finished')", name=op.f("ck_cohort_state")),
         sa.ForeignKeyConstraint(
