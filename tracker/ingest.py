@@ -1,0 +1,208 @@
+"""Group commit: requests hand their events over and wait; one flusher a process writes what has gathered.
+
+While a flush is under way the next one gathers, so a flush carries more the busier it is. Nobody is answered before
+the commit of his events. What PostgreSQL will not store is searched for by halves and answered alone.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+import structlog
+from prometheus_client import Counter, Histogram
+from sqlalchemy.exc import DBAPIError
+
+from core.database import Database
+from core.errors import Problem, Unavailable
+from core.settings import Settings
+from tracker.store import Entry, Months, Names, entries, store
+from tracker.wire import Incoming
+
+FLUSH_LIMIT = 2_000
+"""Events in one flush: at about 20 µs each the lock of the log is never held for long."""
+ATTEMPTS = 3
+RETRIED = {"40001", "40P01", "23514"}
+"""What another transaction can cause (RETRIED by SQLSTATE): serialisation, deadlock, a partition that was dropped."""
+
+_log = structlog.get_logger()
+_taken = Counter("kaskad_events_total", "Events by what became of them", ["fate"])
+_flushes = Histogram("kaskad_event_flush_seconds", "Time from the start of a flush to its commit")
+_sizes = Histogram("kaskad_event_flush_events", "Events in a flush", buckets=(1, 10, 30, 100, 300, 1000, 3000))
+
+
+class Busy(Unavailable):
+    """More events are waiting to be written than this process may hold; try again in a second."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The event is in the log, committed."""
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """An event with this id is in the log already."""
+
+
+Fate = Stored | Duplicate | Problem
+_STORED, _DUPLICATE = Stored(), Duplicate()
+
+
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    """The events of one request and who waits for their fates."""
+
+    entries: list[Entry]
+    fates: "asyncio.Future[list[Fate]]"
+
+
+class Intake:
+    """The way into the event log for one process. Made inside its event loop; `close` writes what is left."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._limit = settings.event_queue_limit
+        self._names = Names(settings.event_names_limit)
+        self._months = Months()
+        self._waiting: deque[_Parcel] = deque()
+        self._held = 0
+        self._filled = asyncio.Event()
+        self._closed = False
+        self._flusher = asyncio.create_task(self._run(), name="event flusher")
+
+    async def take(self, events: Sequence[Incoming], sender: int) -> list[Fate]:
+        """Write events and say what became of each, once that is committed.
+
+        Args:
+            events: checked ones.
+            sender: the number of the API key; event ids count within it.
+
+        Raises:
+            Busy: too much is waiting already; nothing was taken.
+            DatabaseUnavailable: nothing is known to be written; sending the same ids again is safe.
+        """
+        if not events:
+            return []
+        if self._closed or (self._held and self._held + len(events) > self._limit):
+            raise Busy("more events are waiting to be written than this process may hold; try again in a second")
+        parcel = _Parcel(entries(events, sender), asyncio.get_running_loop().create_future())
+        self._waiting.append(parcel)
+        self._held += len(events)
+        self._filled.set()
+        return await parcel.fates
+
+    async def close(self) -> None:
+        """Take nothing more, write what is waiting, and stop."""
+        self._closed = True
+        self._filled.set()
+        await self._flusher
+
+    async def _run(self) -> None:
+        while self._waiting or not self._closed:
+            await self._filled.wait()
+            if self._waiting:
+                await self._flush(self._gather())
+            elif not self._closed:
+                self._filled.clear()
+
+    def _gather(self) -> list[_Parcel]:
+        """The parcels of the next flush: as many as fit, at least one."""
+        parcels, size = [self._waiting.popleft()], 0
+        size = len(parcels[0].entries)
+        while self._waiting and size + len(self._waiting[0].entries) <= FLUSH_LIMIT:
+            parcels.append(self._waiting.popleft())
+            size += len(parcels[-1].entries)
+        return parcels
+
+    async def _flush(self, parcels: Sequence[_Parcel]) -> None:
+        batch = [entry for parcel in parcels for entry in parcel.entries]
+        try:
+            with _flushes.time():
+                fates = await self._write(batch)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
+            for parcel in parcels:
+                _answer(parcel, error)
+        else:
+            start = 0
+            for parcel in parcels:
+                _answer(parcel, fates[start : start + len(parcel.entries)])
+                start += len(parcel.entries)
+            _count(fates)
+        finally:
+            self._held -= len(batch)
+
+    async def _write(self, batch: Sequence[Entry]) -> list[Fate]:
+        """Make the names and months that are missing, then write; a name beyond the limit is a problem."""
+        await self._names.learn(self._database, {entry.event.name for entry in batch})
+        await self._months.provide(self._database, [entry.event.at for entry in batch])
+        known = [entry for entry in batch if entry.event.name in self._names.numbers]
+        if len(known) == len(batch):
+            return await self._store(batch)
+        fates = iter(await self._store(known))
+        return [next(fates) if entry.event.name in self._names.numbers else self._too_many(entry) for entry in batch]
+
+    def _too_many(self, entry: Entry) -> Problem:
+        return Problem(
+            f"{entry.event.name!r} would be one name of an event more than the {self._names.limit:,} allowed here",
+            "put what varies into properties, or raise KASKAD_EVENT_NAMES_LIMIT",
+            path="event",
+        )
+
+    async def _store(self, batch: Sequence[Entry]) -> list[Fate]:
+        """Write the batch in one transaction; where PostgreSQL refuses, each half in its own, down to the culprit."""
+        if not batch:
+            return []
+        try:
+            return await self._store_together(batch)
+        except (DBAPIError, psycopg.Error) as error:
+            if len(batch) == 1:
+                return [_refusal(batch[0], error)]
+            middle = len(batch) // 2
+            return [*await self._store(batch[:middle]), *await self._store(batch[middle:])]
+
+    async def _store_together(self, batch: Sequence[Entry]) -> list[Fate]:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                async with self._database.begin() as connection:
+                    new = await store(connection, batch, self._names.numbers)
+                return [_STORED if is_new else _DUPLICATE for is_new in new]
+            except (DBAPIError, psycopg.Error) as error:
+                if attempt == ATTEMPTS or _state(error) not in RETRIED:
+                    raise
+                self._months.known.clear()
+                await self._months.provide(self._database, [entry.event.at for entry in batch])
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _state(error: BaseException) -> str | None:
+    """The SQLSTATE, whether the error came through SQLAlchemy or past it."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(original, "sqlstate", None)
+    return state if isinstance(state, str) else None
+
+
+def _refusal(entry: Entry, error: BaseException) -> Problem:
+    original = error.orig if isinstance(error, DBAPIError) else error
+    diagnosis = original.diag.message_primary if isinstance(original, psycopg.Error) else None
+    _log.error("event refused by the database", event_name=entry.event.name, state=_state(error), reason=diagnosis)
+    return Problem(f"PostgreSQL cannot store this event: {diagnosis or 'no reason given'}", "leave out what it names")
+
+
+def _answer(parcel: _Parcel, outcome: "list[Fate] | Exception") -> None:
+    if parcel.fates.done():  # the request was given up meanwhile
+        return
+    if isinstance(outcome, Exception):
+        parcel.fates.set_exception(outcome)
+    else:
+        parcel.fates.set_result(outcome)
+
+
+def _count(fates: Sequence[Fate]) -> None:
+    _sizes.observe(len(fates))
+    duplicates = sum(fate is _DUPLICATE for fate in fates)
+    stored = sum(fate is _STORED for fate in fates)
+    _taken.labels("stored").inc(stored)
+    _taken.labels("duplicate").inc(duplicates)
+    _taken.labels("refused").inc(len(fates) - stored - duplicates)
