@@ -1,0 +1,186 @@
+"""What contacts are known by: writing identities one way, and finding or making the contacts behind them."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import phonenumbers
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.database import driver
+from core.errors import Conflict, InvalidInput, NotFound, Problem
+from core.schema.contacts import IDENTITY_KINDS
+
+DEFAULT_REGION = "RU"
+LENGTH_LIMITS = {"anonymous_id": 200, "external_id": 200, "email": 254, "phone": 40, "push_endpoint": 2000}
+"""Characters an identity may have. PostgreSQL refuses index entries over 2,700 bytes, hence the last one."""
+
+_ERASURE_LOCK = 0x65726173  # "eras"
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_EMAIL = re.compile(rf"(?=.{{1,254}}$)(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+{_LABEL}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+Pair = tuple[str, str]
+
+
+def normalise(kind: str, value: str, region: str = DEFAULT_REGION) -> str:
+    """Write an identity in the one form that the database keeps.
+
+    Emails (the dot-atom form of RFC 5321, section 4.1.2) lose surrounding space and capitals, and international
+    domains become ASCII (IDNA). Phones become E.164; those without a leading + are read as in `region` (ISO 3166).
+    The other kinds are only trimmed.
+
+    Raises:
+        InvalidInput: the kind is unknown, or the value cannot be one of it.
+    """
+    reason = _unfit(kind, value)
+    if reason is None:
+        value = value.strip()
+        if kind == "email":
+            return _email(value)
+        if kind == "phone":
+            return _phone(value, region)
+        return value
+    raise InvalidInput(reason)
+
+
+def _unfit(kind: str, value: object) -> Problem | None:
+    """What is wrong with an identity of any kind, if something is."""
+    limit = LENGTH_LIMITS.get(kind)
+    if limit is None:
+        return Problem(f"there is no identity {kind!r}", "one of " + ", ".join(IDENTITY_KINDS))
+    if not isinstance(value, str):
+        return Problem(f"{kind} must be text", path=kind)
+    if not value.strip():
+        return Problem(f"{kind} is empty", "leave it out, or give it a value", path=kind)
+    if len(value.strip()) > limit or len(value.encode("utf-8", "surrogatepass")) > 2600:
+        return Problem(f"{kind} is longer than {limit} characters", path=kind)
+    if _CONTROL.search(value.strip()) or (not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value)):
+        return Problem(f"{kind} contains a control character", "remove it", path=kind)
+    return None
+
+
+def _email(value: str) -> str:
+    if _EMAIL.fullmatch(value):
+        return value.lower()
+    local, _, domain = value.rpartition("@")
+    try:
+        written = f"{local}@{domain.encode('idna').decode()}"
+    except UnicodeError:
+        written = ""
+    if _EMAIL.fullmatch(written):
+        return written.lower()
+    raise InvalidInput(Problem("this is not an email address", "write it like anna@example.com", path="email"))
+
+
+def _phone(value: str, region: str) -> str:
+    try:
+        number = phonenumbers.parse(value, region)
+    except phonenumbers.NumberParseException:
+        number = None
+    if number is None or not phonenumbers.is_possible_number(number):
+        mend = "write it with its country, like +79161234567"
+        raise InvalidInput(Problem("this is not a phone number", mend, path="phone"))
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+async def hold_off_erasure(connection: AsyncConnection) -> None:
+    """From here to the end of the transaction no contact is erased, so what is written about one cannot outlive it.
+
+    Whoever finds contacts and then writes about them calls it first (`resolve` and `upsert` do). Any number may
+    hold it at once.
+    """
+    await connection.execute(text("select pg_advisory_xact_lock_shared(:lock)"), {"lock": _ERASURE_LOCK})
+
+
+async def await_writers(connection: AsyncConnection) -> None:
+    """Wait for everyone in `hold_off_erasure` and keep newcomers waiting until the transaction ends."""
+    await connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _ERASURE_LOCK})
+
+
+async def lookup(connection: AsyncConnection, identities: Sequence[Pair]) -> dict[Pair, int]:
+    """The contacts behind those of the (kind, value) pairs that are known. One statement for each kind."""
+    raw = await driver(connection)
+    by_kind: dict[str, list[str]] = {}
+    for kind, value in identities:
+        by_kind.setdefault(kind, []).append(value)
+    found: dict[Pair, int] = {}
+    for kind, values in by_kind.items():
+        cursor = await raw.execute(_FIND, (kind, values), binary=True)
+        found.update({(kind, value): contact_id for value, contact_id in await cursor.fetchall()})
+    return found
+
+
+_FIND = "select value, contact_id from identity where kind = %s and value = any(%s)"
+
+# The foreign key is checked when the statement ends, so identities may come first and only the ones that won
+# get a contact: nobody who loses a race leaves an orphan. Everyone inserts in the same order: no deadlock.
+_MAKE = """
+with candidate as materialized (
+    select kind, value, nextval(pg_get_serial_sequence('contact', 'id')) as id
+    from unnest(%s::text[], %s::text[]) as given (kind, value)
+), won as (
+    insert into identity (kind, value, contact_id) select kind, value, id from candidate
+    on conflict do nothing returning kind, value, contact_id
+), made as (
+    insert into contact (id) select contact_id from won
+)
+select kind, value, contact_id from won
+"""
+
+
+async def resolve(connection: AsyncConnection, identities: Sequence[Pair]) -> list[int]:
+    """Find the contact behind each (kind, value), making one for each identity nobody has had before.
+
+    Args:
+        identities: pairs, each value as `normalise` writes it; they may repeat.
+
+    Returns:
+        Contact ids in the order given. Nobody is erased until the transaction ends. Call it once a transaction:
+        two calls that make contacts can deadlock with two others, which PostgreSQL ends with an error.
+    """
+    await hold_off_erasure(connection)
+    found = await lookup(connection, identities)
+    while missing := sorted({pair for pair in identities if pair not in found}):
+        raw = await driver(connection)
+        kinds, values = [kind for kind, _ in missing], [value for _, value in missing]
+        cursor = await raw.execute(_MAKE, (kinds, values))
+        found.update({(kind, value): contact_id for kind, value, contact_id in await cursor.fetchall()})
+        # Those that another transaction made in between are visible to the next statement.
+        found.update(await lookup(connection, [pair for pair in missing if pair not in found]))
+    return [found[pair] for pair in identities]
+
+
+async def attach(connection: AsyncConnection, contact_id: int, kind: str, value: str) -> None:
+    """Let a contact be known by one more (normalised) identity. Doing it again changes nothing.
+
+    Raises:
+        NotFound: there is no such contact.
+        Conflict: another contact is known by it.
+    """
+    await hold_off_erasure(connection)
+    added = await connection.execute(
+        text(
+            "insert into identity (kind, value, contact_id) select :kind, :value, id from contact where id = :contact "
+            "on conflict do nothing"
+        ),
+        {"kind": kind, "value": value, "contact": contact_id},
+    )
+    if added.rowcount:
+        return
+    owner = (await lookup(connection, [(kind, value)])).get((kind, value))
+    if owner is None:
+        raise NotFound(f"there is no contact {contact_id}")
+    if owner != contact_id:
+        raise Conflict(f"this {kind} belongs to another contact ({owner})")
+
+
+async def of(connection: AsyncConnection, contact_id: int) -> list[dict[str, Any]]:
+    """What a contact is known by: kind, value and created_at of each identity, oldest first."""
+    rows = await connection.execute(
+        text("select kind, value, created_at from identity where contact_id = :id order by created_at, kind, value"),
+        {"id": contact_id},
+    )
+    return [dict(row) for row in rows.mappings()]
