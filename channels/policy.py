@@ -13,7 +13,8 @@ from enum import StrEnum
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-TRANSACTIONAL = "transactional"
+from contacts import consents, suppressions
+
 _EMAIL = re.compile(r"[^\s@<>\"(),:;\\\[\]]{1,64}@[^\s@<>\"(),:;\\\[\]]{1,253}")
 _PHONE = re.compile(r"\+[1-9]\d{6,14}")
 
@@ -29,6 +30,7 @@ class Reason(StrEnum):
     DUPLICATE = "duplicate"  # the address got this step's message a moment ago
     FREQUENCY_CAP = "frequency_cap"  # the contact got enough lately
     MISSING_VALUE = "missing_value"  # the letter needs a value that the contact or event lacks
+    CANNOT_RENDER = "cannot_render"  # the template failed on this contact's values
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def decide(facts: Facts, at: datetime, rules: Rules = NO_RULES) -> Decision:
     never = _never(facts, rules)
     if never is not None:
         return never
-    if facts.purpose != TRANSACTIONAL and rules.quiet_from and rules.quiet_to:
+    if consents.needed(facts.purpose) and rules.quiet_from and rules.quiet_to:
         until = quiet_until(at, rules.quiet_from, rules.quiet_to, facts.time_zone)
         if until is not None:
             return DelayUntil(until)
@@ -125,11 +127,10 @@ def _unreachable(facts: Facts) -> Skip | None:
 
 
 def _unwelcome(facts: Facts) -> Skip | None:
-    marketing = facts.purpose != TRANSACTIONAL
-    # Who unsubscribed still gets receipts and passwords; a dead address gets nothing.
-    if facts.suppressed and (marketing or facts.suppressed != "unsubscribed"):
+    if facts.suppressed and suppressions.blocks(facts.suppressed, facts.purpose):
         return Skip(Reason.SUPPRESSED, facts.suppressed)
-    if marketing and not facts.consent:
+    # What needs no consent can still be refused.
+    if facts.consent is False or (consents.needed(facts.purpose) and not facts.consent):
         return Skip(Reason.NO_CONSENT)
     return None
 
@@ -137,7 +138,7 @@ def _unwelcome(facts: Facts) -> Skip | None:
 def _too_much(facts: Facts, rules: Rules) -> Skip | None:
     if facts.duplicate:
         return Skip(Reason.DUPLICATE)
-    if facts.purpose != TRANSACTIONAL and rules.cap is not None and facts.sent_lately >= rules.cap:
+    if consents.needed(facts.purpose) and rules.cap is not None and facts.sent_lately >= rules.cap:
         return Skip(Reason.FREQUENCY_CAP, f"{rules.cap} in {timedelta(seconds=rules.cap_seconds)}")
     return None
 
