@@ -28,9 +28,7 @@ journey = Table(
     Column("name", Text, nullable=False, unique=True, comment="The slug, as in the YAML's first line"),
     Column("title", Text, nullable=False),
     Column("state", Text, nullable=False, server_default="active"),
-    Column(
-        "control", Integer, nullable=False, server_default="0", comment="Counts pauses, resumes and stops"
-    ),
+    Column("control", Integer, nullable=False, server_default="0", comment="Counts pauses, resumes and stops"),
     Column("version_id", Integer, comment="The version that newcomers get"),
     moment("created_at", default=True),
     CheckConstraint("state in ('active', 'paused', 'stopped')", name="state"),
@@ -56,10 +54,9 @@ cohort = Table(
     big_id(),
     Column("version_id", Integer, ForeignKey("journey_version.id"), nullable=False),
     Column("size", Integer, nullable=False, server_default="0"),
-    Column(
-        "control", Integer, nullable=False, server_default="0", comment="The journey's count it has heard of"
-    ),
+    Column("control", Integer, nullable=False, server_default="0", comment="The journey's count it has heard of"),
     Column("state", Text, nullable=False, server_default="open"),
+    Column("broadcast", Boolean, nullable=False, server_default=text("false")),
     moment("opened_at", default=True),
     CheckConstraint("state in ('open', 'closed', 'finished')", name="state"),
     Index("ix_cohort_open", "version_id", postgresql_where=text("state = 'open'")),
@@ -129,12 +126,8 @@ broadcast = Table(
     Column("version_id", Integer, ForeignKey("journey_version.id"), nullable=False),
     Column("criteria", JSONB, comment="Who enters; everyone if null"),
     Column("contact_ids", JSONB, comment="A list of contacts, when entered by hand"),
-    Column(
-        "occasion", Text, nullable=False, unique=True, comment="The run of a schedule or a request; once each"
-    ),
-    Column(
-        "position", BigInteger, nullable=False, server_default="0", comment="The last contact id looked at"
-    ),
+    Column("occasion", Text, nullable=False, unique=True, comment="The run of a schedule or a request; once each"),
+    Column("position", BigInteger, nullable=False, server_default="0", comment="The last contact id looked at"),
     Column("entered", BigInteger, nullable=False, server_default="0"),
     moment("started_at", default=True),
     moment("finished_at", nullable=True),

@@ -1,0 +1,172 @@
+"""Broadcasts: letting a segment, everybody, or a list into a journey, page by page.
+
+A row in `broadcast` says who enters and how far it has come. Each page is one transaction (enrollments, their cohort,
+the position), so a crash repeats nothing and skips nobody.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from prometheus_client import Counter
+from segments.store import criteria_of
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.clock import now
+from core.database import Database
+from core.errors import Conflict, NotFound
+from core.settings import Settings
+from engine.cohorts import Cohorts
+from engine.entries import NewRow, Placed, place, reserve_ids
+from engine.versions import Version, Versions
+from segments import page
+from segments.criteria import parse
+
+ENTERED = Counter("kaskad_broadcast_entries_total", "Enrollments begun by broadcasts")
+
+
+async def start(
+    connection: AsyncConnection,
+    journey: str,
+    *,
+    occasion: str,
+    segment: str | None = None,
+    contact_ids: Sequence[int] | None = None,
+) -> int | None:
+    """Ask for a segment (`all` is everybody) or a list of contacts to enter a journey.
+
+    Args:
+        connection: An open transaction.
+        journey: The journey's name.
+        occasion: What tells this broadcast from others; the same occasion is taken once.
+        segment: Who enters; without it and without `contact_ids`, the segment that the journey itself names.
+        contact_ids: Who enters, as a list.
+
+    Returns:
+        The broadcast's id, or None when this occasion was taken before.
+
+    Raises:
+        NotFound: no such journey or segment.
+        Conflict: the journey was stopped or says nothing of a segment.
+    """
+    found = (
+        await connection.execute(
+            text(
+                "select j.state, j.version_id, v.plan -> 'entry' ->> 'segment' as segment from journey j "
+                "join journey_version v on v.id = j.version_id where j.name = :name"
+            ),
+            {"name": journey},
+        )
+    ).first()
+    if found is None:
+        raise NotFound(f"no journey is called {journey}")
+    if found.state == "stopped":
+        raise Conflict(f"the journey {journey} is stopped; resume it first")
+    segment = segment or found.segment
+    if segment is None and contact_ids is None:
+        raise Conflict(f"the journey {journey} names no segment; say which one enters")
+    criteria = None
+    if contact_ids is None and segment is not None and segment != "all":
+        criteria = await criteria_of(connection, segment)
+    made = await connection.execute(
+        text(
+            "insert into broadcast (version_id, criteria, contact_ids, occasion) values "
+            "(:version, cast(:criteria as jsonb), cast(:contacts as jsonb), :occasion) "
+            "on conflict (occasion) do nothing returning id"
+        ),
+        {
+            "version": found.version_id,
+            "criteria": None if criteria is None else msgspec.json.encode(criteria).decode(),
+            "contacts": None if contact_ids is None else msgspec.json.encode(sorted(set(contact_ids))).decode(),
+            "occasion": occasion,
+        },
+    )
+    return made.scalar()
+
+
+async def next_page(database: Database, settings: Settings, cohorts: Cohorts, versions: Versions) -> int | None:
+    """Let the next page of the oldest unfinished broadcast in.
+
+    Returns:
+        How many contacts the page had; None when there is no broadcast to do.
+    """
+    async with database.begin() as connection:
+        row = (
+            await connection.execute(
+                text(
+                    "select id, version_id, criteria, contact_ids, position from broadcast "
+                    "where finished_at is null order by id limit 1 for update skip locked"
+                )
+            )
+        ).first()
+        if row is None:
+            return None
+        version = await versions.get(connection, row.version_id)
+        contacts = await _contacts(connection, row, settings.cohort_size)
+        placed = await _enter(connection, settings, version, contacts)
+        done = len(contacts) < settings.cohort_size
+        entered = sum(len(one.joins) for one in placed)
+        await connection.execute(
+            text(
+                "update broadcast set position = :position, entered = entered + :entered, "
+                "finished_at = case when :done then now() end where id = :id"
+            ),
+            {
+                "id": row.id,
+                "position": contacts[-1] if contacts else row.position,
+                "entered": entered,
+                "done": done,
+            },
+        )
+    await cohorts.join(placed)
+    ENTERED.inc(entered)
+    return len(contacts)
+
+
+async def _contacts(connection: AsyncConnection, row: Row[Any], limit: int) -> list[int]:
+    if row.contact_ids is not None:
+        return [contact for contact in row.contact_ids if contact > row.position][:limit]
+    criteria = None if row.criteria is None else parse(row.criteria)
+    return await page(connection, criteria, row.position, limit)
+
+
+async def _enter(
+    connection: AsyncConnection, settings: Settings, version: Version, contacts: Sequence[int]
+) -> list[Placed]:
+    there = await connection.execute(
+        text("select id from contact where id = any(:ids) order by id"), {"ids": list(contacts)}
+    )
+    allowed = await _allowed(connection, version, list(there.scalars()))
+    fresh = await reserve_ids(connection, len(allowed)) if allowed else []
+    exclusive = version.plan.entry.reenter != "always"
+    rows = [NewRow(number, contact, "", exclusive) for number, contact in zip(fresh, allowed, strict=True)]
+    return await place(connection, settings, version, rows, broadcast=True)
+
+
+async def _allowed(connection: AsyncConnection, version: Version, contacts: Sequence[int]) -> list[int]:
+    """Those whom the re-entry rules let in. Who is in now is refused by the database itself."""
+    entry = version.plan.entry
+    if entry.reenter == "never":
+        earlier = text(
+            "select distinct contact_id from enrollment where journey_id = :journey and contact_id = any(:contacts) "
+            "and key = ''"
+        )
+    elif entry.cooldown_seconds:
+        earlier = text(
+            "select distinct contact_id from enrollment where journey_id = :journey and contact_id = any(:contacts) "
+            "and key = '' and entered_at > :since"
+        )
+    else:
+        return list(contacts)
+    rows = await connection.execute(
+        earlier,
+        {
+            "journey": version.journey_id,
+            "contacts": list(contacts),
+            "since": now() - timedelta(seconds=entry.cooldown_seconds),
+        },
+    )
+    refused = set(rows.scalars())
+    return [contact for contact in contacts if contact not in refused]

@@ -1,0 +1,151 @@
+"""Telling cohort workflows what happened, starting them where need be."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import text
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from core import ids
+from core.database import Database
+from core.settings import Settings
+from engine.cohort import CohortWorkflow
+from engine.entries import CLOSING_MARGIN, Cohort, Placed
+from engine.versions import Versions
+from engine.wire import MAIN_QUEUE, CohortStart, News, cohort_workflow_id
+
+_AT_ONCE = 50
+_EVENTS_A_SIGNAL = 2000
+_RETELL_AFTER = timedelta(seconds=20)
+_RETELL_LIMIT = 20_000
+
+
+class Cohorts:
+    """The cohort workflows, seen from outside."""
+
+    def __init__(self, client: Client, settings: Settings) -> None:
+        self._client = client
+        self._settings = settings
+        self._gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def join(self, placed: Sequence[Placed]) -> None:
+        """Tell cohorts of their newcomers, starting those that do not run yet."""
+        await asyncio.gather(*(self._join(one) for one in placed))
+
+    async def _join(self, placed: Placed) -> None:
+        cohort = placed.cohort
+        opened = cohort.opened_at.timestamp()
+        closes_at = (
+            opened
+            if cohort.broadcast
+            else (opened + self._settings.cohort_open_seconds + CLOSING_MARGIN.total_seconds())
+        )
+        start = CohortStart(
+            cohort.id,
+            placed.version.id,
+            placed.version.data,
+            closes_at,
+            cohort.broadcast,
+            cohort.control,
+            cohort.state,
+        )
+        async with self._gate:
+            await self._client.start_workflow(
+                CohortWorkflow.run,
+                start,
+                id=cohort_workflow_id(cohort.id),
+                task_queue=MAIN_QUEUE,
+                start_signal="inform",
+                start_signal_args=[News(joins=placed.joins)],
+            )
+
+    async def hear(self, cohort_id: int, heard: Sequence[tuple[int, int, int]]) -> None:
+        """Tell a cohort of events, given as (event id, enrollment, subscription) in the order of the log."""
+        for chunk in _chunks(heard):
+            if not await self.inform(cohort_id, News(heard=[list(one) for one in chunk])):
+                return
+
+    async def inform(self, cohort_id: int, news: News) -> bool:
+        """Send news to a cohort; False when its workflow has ended, and so nobody is left to hear it."""
+        handle = self._client.get_workflow_handle(cohort_workflow_id(cohort_id))
+        try:
+            async with self._gate:
+                await handle.signal(CohortWorkflow.inform, news)
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                return False
+            raise
+        return True
+
+    async def retell(self, database: Database, versions: Versions, enrollments: Sequence[int] | None = None) -> int:
+        """Tell cohorts again of enrollments that are still `entering`: a process may have died after writing them.
+
+        Args:
+            database: Where the enrollments are.
+            versions: The versions they run on.
+            enrollments: Which ones; without it, all that have been entering for long.
+
+        Returns:
+            How many enrollments.
+        """
+        async with database.begin() as connection:
+            rows = (
+                await connection.execute(
+                    text(
+                        "select e.id, e.contact_id, e.cohort_id, c.version_id, c.opened_at, c.broadcast, "
+                        "j.control, j.state from enrollment e join cohort c on c.id = e.cohort_id "
+                        "join journey j on j.id = e.journey_id where e.state = 'entering' "
+                        "and case when cast(:ids as bigint[]) is null then e.entered_at < now() - cast(:age as interval) "
+                        "else e.id = any(:ids) end order by e.cohort_id limit :limit"
+                    ),
+                    {"age": _RETELL_AFTER, "limit": _RETELL_LIMIT, "ids": enrollments},
+                )
+            ).all()
+            known = await versions.get_all(connection, sorted({row.version_id for row in rows}))
+        joins: dict[Cohort, list[list[int]]] = defaultdict(list)
+        for row in rows:
+            cohort = Cohort(row.cohort_id, row.version_id, row.opened_at, row.broadcast, row.control, row.state)
+            joins[cohort].append([row.id, ids.seed(row.contact_id)])
+        await self.join([Placed(cohort, known[cohort.version_id], members) for cohort, members in joins.items()])
+        return len(rows)
+
+    async def spread_control(self, database: Database) -> int:
+        """Tell cohorts of a pause, a resume or a stop that they have not heard of.
+
+        Returns:
+            How many cohorts were told.
+        """
+        async with database.begin() as connection:
+            rows = (
+                await connection.execute(
+                    text(
+                        "select c.id, j.control, j.state from cohort c join journey_version v on v.id = c.version_id "
+                        "join journey j on j.id = v.journey_id "
+                        "where c.state <> 'finished' and c.control < j.control limit 500"
+                    )
+                )
+            ).all()
+        if not rows:
+            return 0
+        await asyncio.gather(*(self.inform(row.id, News(control=row.control, state=row.state)) for row in rows))
+        async with database.begin() as connection:
+            for row in rows:
+                await connection.execute(
+                    text("update cohort set control = greatest(control, :control) where id = :id"),
+                    {"control": row.control, "id": row.id},
+                )
+        return len(rows)
+
+
+def _chunks(heard: Sequence[tuple[int, int, int]]) -> list[list[tuple[int, int, int]]]:
+    """Cut into signals of a bearable size, never between two rows of one event: a cohort that has heard of an event
+    ignores what comes later for the same one."""
+    chunks: list[list[tuple[int, int, int]]] = [[]]
+    for row in heard:
+        if len(chunks[-1]) >= _EVENTS_A_SIGNAL and chunks[-1][-1][0] != row[0]:
+            chunks.append([])
+        chunks[-1].append(row)
+    return chunks

@@ -1,0 +1,182 @@
+"""What happened to an enrollment, and why, in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.errors import NotFound
+from core.schema.messages import MessageState
+from journeys.plan import Choose, End, Plan, Send, Split, Step, Update, Wait
+
+_ENROLLMENT = (
+    "select e.id, e.contact_id, e.key, e.entered_at, e.finished_at, e.due_at, e.state, e.outcome, e.step, "
+    "e.closed_by, j.name as journey, v.number as version, v.plan from enrollment e "
+    "join journey j on j.id = e.journey_id join journey_version v on v.id = e.version_id "
+)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One line of a history."""
+
+    at: datetime
+    step: str
+    what: str
+
+
+@dataclass(frozen=True)
+class History:
+    """An enrollment's way so far."""
+
+    enrollment_id: int
+    contact_id: int
+    journey: str
+    version: int
+    key: str
+    state: str
+    outcome: str | None
+    entered_at: datetime
+    finished_at: datetime | None
+    waits_until: datetime | None
+    waits_for: str | None
+    moments: list[Moment]
+
+
+async def of_enrollment(connection: AsyncConnection, enrollment_id: int) -> History:
+    """The history of one enrollment.
+
+    Raises:
+        NotFound: there is none of this number.
+    """
+    row = (await connection.execute(text(_ENROLLMENT + "where e.id = :id"), {"id": enrollment_id})).first()
+    if row is None:
+        raise NotFound(f"no enrollment {enrollment_id}")
+    return await _history(connection, row)
+
+
+async def of_contact(
+    connection: AsyncConnection, contact_id: int, journey: str | None = None, limit: int = 20
+) -> list[History]:
+    """The histories of a contact's latest enrollments, newest first; of one journey if it is named."""
+    rows = await connection.execute(
+        text(
+            _ENROLLMENT + "where e.contact_id = :contact and (cast(:journey as text) is null or j.name = :journey) "
+            "order by e.id desc limit :limit"
+        ),
+        {"contact": contact_id, "journey": journey, "limit": limit},
+    )
+    return [await _history(connection, row) for row in rows.all()]
+
+
+async def _history(connection: AsyncConnection, row: Any) -> History:
+    plan = Plan.model_validate(row.plan)
+    visits = (
+        await connection.execute(
+            text("select visit, step, arrived_at, via from step_visit where enrollment_id = :id order by visit"),
+            {"id": row.id},
+        )
+    ).all()
+    messages = {
+        message.visit: message
+        for message in await connection.execute(
+            text(
+                "select visit, state, reason, opened_at, clicked_at, address from message "
+                "where contact_id = :contact and enrollment_id = :id"
+            ),
+            {"contact": row.contact_id, "id": row.id},
+        )
+    }
+    moments = [
+        Moment(visit.arrived_at, plan.steps[visit.step].id, _what(plan, visit, messages.get(visit.visit)))
+        for visit in visits
+    ]
+    if row.finished_at is not None:
+        moments.append(Moment(row.finished_at, "", _ending(plan, row, visits)))
+    return History(
+        enrollment_id=row.id,
+        contact_id=row.contact_id,
+        journey=row.journey,
+        version=row.version,
+        key=row.key,
+        state=row.state,
+        outcome=row.outcome,
+        entered_at=row.entered_at,
+        finished_at=row.finished_at,
+        waits_until=row.due_at,
+        waits_for=_waits_for(plan, row),
+        moments=moments,
+    )
+
+
+def _what(plan: Plan, visit: Any, message: Any) -> str:
+    """How a contact came to a step and what happened there."""
+    ways = {
+        "entry": "entered",
+        "next": "went on",
+        "event": "the event came",
+        "timeout": "the time had come",
+        "otherwise": "no branch held",
+    }
+    kind, _, name = (visit.via or "next").partition(":")
+    came = {"branch": f"branch {name} held", "arm": f"was given arm {name}"}.get(kind) or ways.get(kind, kind)
+    return f"{came}; {_doing(plan, plan.steps[visit.step], message)}"
+
+
+def _doing(plan: Plan, step: Step, message: Any) -> str:
+    match step:
+        case Send():
+            return _message(step, message)
+        case Wait():
+            return _waiting(plan, step)
+        case Choose():
+            return f"asked which of {len(step.branches)} conditions holds"
+        case Split():
+            return "was put into an arm of the split"
+        case Update():
+            return "was written on"
+        case End():
+            return "reached the end"
+    raise TypeError(f"no such step: {step!r}")
+
+
+def _message(step: Send, message: Any) -> str:
+    thing = f"{step.channel} {step.template}"
+    if message is None:
+        return f"{thing}: not prepared yet"
+    word = MessageState(message.state).name.lower().replace("_", " ")
+    parts = [f"{thing} {word}"]
+    if message.reason:
+        parts.append(f"because {message.reason}")
+    if message.opened_at:
+        parts.append(f"opened at {message.opened_at:%Y-%m-%d %H:%M:%S}")
+    if message.clicked_at:
+        parts.append(f"clicked at {message.clicked_at:%Y-%m-%d %H:%M:%S}")
+    return ", ".join(parts)
+
+
+def _waiting(plan: Plan, step: Wait) -> str:
+    events = " or ".join(plan.subscriptions[way.subscription].filter.event for way in step.until)
+    if step.local is not None:
+        until = f"until {step.local.time} in {'its own zone' if step.local.zone == 'contact' else step.local.zone}"
+    elif step.seconds is not None:
+        until = f"for {step.seconds:g} s"
+    else:
+        until = "as long as it takes"
+    return f"waits {until}" + (f", or until {events}" if events else "")
+
+
+def _waits_for(plan: Plan, row: Any) -> str | None:
+    if row.finished_at is not None or row.step is None:
+        return None
+    step = plan.steps[row.step]
+    return _waiting(plan, step) if isinstance(step, Wait) else None
+
+
+def _ending(plan: Plan, row: Any, visits: Sequence[Any]) -> str:
+    at_end = bool(visits) and isinstance(plan.steps[visits[-1].step], End)
+    why = "at an end step" if at_end else ("by a goal or an exit rule" if row.closed_by else "before an end step")
+    return f"finished {why}: {row.outcome}"

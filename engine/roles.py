@@ -1,0 +1,198 @@
+"""What the worker and the router processes do until they are told to stop."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from temporalio.client import Client
+from temporalio.service import RPCError
+from temporalio.worker import Worker
+
+from channels import Delivery
+from channels.providers import ensure_default
+from core.database import Database
+from core.errors import Unavailable
+from core.maintenance import maintain
+from core.settings import Settings
+from engine import broadcasts, schedules
+from engine.activities import Activities
+from engine.cohort import CohortWorkflow
+from engine.cohorts import Cohorts
+from engine.router import Router
+from engine.versions import Versions
+from engine.wire import MAIN_QUEUE, provider_queue
+
+log = structlog.get_logger()
+
+_ROUTER_LOCK = 0x6B61736C
+_LOOK_FOR_PROVIDERS = 2.0
+_IDLE_SECONDS = 0.05
+_MAINTENANCE_SECONDS = 3600.0
+_STANDBY_SECONDS = 2.0
+
+# What goes away by itself once a server is back; anything else is a defect and ends the process.
+_PASSING = (Unavailable, DBAPIError, PoolTimeout, RPCError, OSError)
+
+
+async def run_worker(settings: Settings, database: Database, client: Client, stop: asyncio.Event) -> None:
+    """Carry cohorts and hand messages over until `stop` is set; work in hand is finished or returned."""
+    delivery = Delivery(database, settings)
+    versions = Versions()
+    activities = Activities(database, settings, delivery, versions)
+    async with database.begin() as connection:
+        await ensure_default(connection, settings)
+    main = Worker(
+        client,
+        task_queue=MAIN_QUEUE,
+        workflows=[CohortWorkflow, schedules.ScheduledBroadcast],
+        activities=[
+            activities.record,
+            activities.prepare,
+            activities.choose,
+            activities.update,
+            activities.next_local,
+            schedules.ScheduleActivities(database).start_broadcast,
+        ],
+        max_concurrent_activities=settings.database_pool,
+    )
+    try:
+        async with main:
+            log.info("worker ready", queue=MAIN_QUEUE)
+            await _serve_providers(database, client, activities, stop)
+    finally:
+        await delivery.close()
+
+
+async def _serve_providers(database: Database, client: Client, activities: Activities, stop: asyncio.Event) -> None:
+    """Poll the queue of every provider, also of those that are added meanwhile."""
+    async with contextlib.AsyncExitStack() as stack:
+        served: set[str] = set()
+        while not stop.is_set():
+            for name in await _provider_names(database) - served:
+                worker = Worker(
+                    client,
+                    task_queue=provider_queue(name),
+                    activities=[activities.deliver],
+                    max_concurrent_activities=8,
+                )
+                await stack.enter_async_context(worker)
+                served.add(name)
+                log.info("serving provider", provider=name)
+            await _pause(stop, _LOOK_FOR_PROVIDERS)
+
+
+async def _provider_names(database: Database) -> set[str]:
+    try:
+        async with database.begin() as connection:
+            return set((await connection.execute(text("select name from provider"))).scalars())
+    except _PASSING as error:
+        log.warning("cannot read the providers", error=str(error))
+        return set()
+
+
+async def run_router(settings: Settings, database: Database, client: Client, stop: asyncio.Event) -> None:
+    """Route events, let broadcasts in and keep house until `stop` is set. Of several routers one works; the others
+    stand by."""
+    versions = Versions()
+    cohorts = Cohorts(client, settings)
+    router = Router(database, settings, cohorts, versions)
+
+    async def route() -> float:
+        begun = asyncio.get_running_loop().time()
+        if not await router.round():
+            return _IDLE_SECONDS
+        return settings.entry_window_ms / 1000 - (asyncio.get_running_loop().time() - begun)
+
+    async def broadcast() -> float:
+        return 0.0 if await broadcasts.next_page(database, settings, cohorts, versions) is not None else 0.5
+
+    async def control() -> float:
+        return 0.0 if await cohorts.spread_control(database) else 0.5
+
+    async def retell() -> float:
+        return 10.0 if not await cohorts.retell(database, versions) else 1.0
+
+    async def schedule() -> float:
+        await schedules.reconcile(database, client)
+        return 5.0
+
+    async def keep_house() -> float:
+        await maintain(database, settings)
+        return _MAINTENANCE_SECONDS
+
+    while not stop.is_set():
+        try:
+            async with _only_one(database) as mine:
+                if not mine:
+                    await _pause(stop, _STANDBY_SECONDS)
+                    continue
+                log.info("router ready")
+                duties = [route, broadcast, control, retell, schedule, keep_house]
+                await _until_one_ends(stop, mine, duties)
+        except _PASSING as error:
+            log.warning("the router begins anew", error=str(error))
+            await _pause(stop, 1.0)
+
+
+class _Lock:
+    """The router's lock: held as long as the database session that took it lives."""
+
+    def __init__(self, check: Callable[[], Awaitable[None]]) -> None:
+        self.check = check
+
+
+@contextlib.asynccontextmanager
+async def _only_one(database: Database) -> AsyncIterator[_Lock | None]:
+    """Be the one router: yields a lock, or None when another process holds it."""
+    async with database.engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        got = await connection.execute(text("select pg_try_advisory_lock(:lock)"), {"lock": _ROUTER_LOCK})
+        if not got.scalar():
+            yield None
+            return
+
+        async def check() -> None:
+            await connection.execute(text("select 1"))
+
+        try:
+            yield _Lock(check)
+        finally:
+            # The lock belongs to the session: closing it for good gives the lock back, whatever state it is in.
+            await connection.invalidate()
+
+
+async def _until_one_ends(stop: asyncio.Event, lock: _Lock, duties: list[Callable[[], Awaitable[float]]]) -> None:
+    """Run the duties side by side until `stop`, or until the lock is lost."""
+
+    async def hold_lock() -> float:
+        await lock.check()
+        return 1.0
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for duty in [hold_lock, *duties]:
+                group.create_task(_repeat(stop, duty, essential=duty is hold_lock))
+    except* _PASSING as lost:
+        raise lost.exceptions[0] from None
+
+
+async def _repeat(stop: asyncio.Event, duty: Callable[[], Awaitable[float]], *, essential: bool) -> None:
+    """Do a duty again and again, each time after as many seconds as it asks for; a passing failure is tried again."""
+    while not stop.is_set():
+        try:
+            delay = await duty()
+        except _PASSING as error:
+            if essential:
+                raise
+            log.warning("will try again", duty=duty.__name__, error=str(error))
+            delay = 1.0
+        await _pause(stop, max(0.0, delay))
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)

@@ -1,0 +1,257 @@
+"""The router: reads the event log in order and turns events into entries and news for cohorts.
+
+A round reads what has gathered, decides (`engine.routing`), writes the new enrollments in one transaction, tells the
+cohorts, and only then moves its cursor. A crash at any point repeats the round: enrollments that exist are not made
+again, and cohorts ignore what they have heard. While a round is under way the next one gathers, so throughput grows
+with load. One router is at work at a time; others stand by for its lock.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from prometheus_client import Counter, Gauge, Histogram
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.database import Database
+from core.settings import Settings
+from engine.cohorts import Cohorts
+from engine.entries import NewRow, Placed, place, reserve_ids
+from engine.routing import ENTER, Enrolled, LoggedEvent, NewEnrollment, Round, Routed, subscriptions_by_event
+from engine.versions import Version, Versions
+from segments import eventfilter, matching
+from segments.criteria import parse
+
+ROUTED = Counter("kaskad_router_events_total", "Events read from the log")
+ENTERED = Counter("kaskad_router_entries_total", "Enrollments begun by the router")
+HEARD = Counter("kaskad_router_heard_total", "Events told to cohorts")
+LAG = Gauge("kaskad_router_lag_events", "Events in the log that are not routed yet, when the last round began")
+ROUND_SECONDS = Histogram("kaskad_router_round_seconds", "How long a round takes")
+
+_ROUND_LIMIT = 5000
+
+
+@dataclass
+class _Routes:
+    """Who listens to which event, as of a state of the journeys."""
+
+    signature: tuple[int, ...] = ()
+    entrances: dict[str, list[Version]] = field(default_factory=dict)
+    listeners: frozenset[str] = frozenset()
+
+
+class Router:
+    """Routes the event log of one installation."""
+
+    def __init__(self, database: Database, settings: Settings, cohorts: Cohorts, versions: Versions) -> None:
+        self._database = database
+        self._settings = settings
+        self._cohorts = cohorts
+        self._versions = versions
+        self._routes = _Routes()
+
+    async def round(self) -> int:
+        """Route what has gathered in the log, up to a bounded number of events.
+
+        Returns:
+            How many events were read; 0 when there was nothing new.
+        """
+        async with self._database.begin() as connection:
+            position, last = await _position(connection)
+            if position == last:
+                return 0
+            await self._refresh_routes(connection)
+            events, end = await self._read(connection, position)
+        with ROUND_SECONDS.time():
+            if events:
+                await self._route(events)
+            async with self._database.begin() as connection:
+                await connection.execute(
+                    text("update log_cursor set position = :end, moved_at = now() where reader = 'router'"),
+                    {"end": end},
+                )
+        ROUTED.inc(end - position)
+        return end - position
+
+    async def _route(self, events: Sequence[LoggedEvent]) -> None:
+        async with self._database.begin() as connection:
+            routed, cohort_of = await self._decide(connection, events)
+            placed = await self._write(connection, routed)
+        joined = {enrollment: one.cohort.id for one in placed for enrollment, _ in one.joins}
+        dropped = {entry.id for entry in routed.entries} - joined.keys()
+        await self._cohorts.join(placed)
+        if routed.unsure:
+            await self._cohorts.retell(self._database, self._versions, sorted(routed.unsure))
+        news: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+        for row in routed.heard:
+            if row[1] not in dropped:
+                news[joined.get(row[1]) or cohort_of[row[1]]].append(row)
+        await asyncio.gather(*(self._cohorts.hear(cohort, heard) for cohort, heard in news.items()))
+        ENTERED.inc(len(joined))
+        HEARD.inc(len(routed.heard))
+
+    async def _refresh_routes(self, connection: AsyncConnection) -> None:
+        """Read the journeys anew when one was published, paused, resumed or stopped."""
+        signature = tuple(
+            (
+                await connection.execute(
+                    text(
+                        "select (select coalesce(max(id), 0) from journey_version), "
+                        "(select coalesce(sum(control), 0) from journey), "
+                        "(select coalesce(sum(version_id), 0) from journey)"
+                    )
+                )
+            ).one()
+        )
+        if signature == self._routes.signature:
+            return
+        current = list(
+            (
+                await connection.execute(
+                    text("select version_id from journey where state <> 'stopped' and version_id is not null")
+                )
+            ).scalars()
+        )
+        running = list(
+            (
+                await connection.execute(text("select distinct version_id from cohort where state <> 'finished'"))
+            ).scalars()
+        )
+        known = await self._versions.get_all(connection, sorted({*current, *running}))
+        entrances: dict[str, list[Version]] = defaultdict(list)
+        for number in sorted(current):
+            version = known[number]
+            entrances[ENTER].append(version)
+            if version.plan.entry.event is not None:
+                entrances[version.plan.entry.event.event].append(version)
+        listeners = frozenset(name for version in known.values() for name in subscriptions_by_event(version))
+        self._routes = _Routes(signature, dict(entrances), listeners)
+
+    async def _read(self, connection: AsyncConnection, position: int) -> tuple[list[LoggedEvent], int]:
+        """The next events that anybody listens to, and the position after all that were read."""
+        wanted = sorted({*self._routes.entrances, *self._routes.listeners})
+        rows = (
+            await connection.execute(
+                text(
+                    "with next as (select id, occurred_at, received_at, contact_id, name_id from event "
+                    "where id > :position order by id limit :limit) "
+                    "select next.id, next.occurred_at, next.received_at, next.contact_id, n.name, "
+                    "case when n.name = any(:wanted) then (select e.properties from event e "
+                    "where e.id = next.id and e.occurred_at = next.occurred_at) end as properties "
+                    "from next join event_name n on n.id = next.name_id order by next.id"
+                ),
+                {"position": position, "limit": _ROUND_LIMIT, "wanted": wanted},
+            )
+        ).all()
+        if not rows:
+            return [], position
+        names = set(wanted)
+        events = [
+            LoggedEvent(row.id, row.occurred_at, row.received_at, row.contact_id, row.name, row.properties or {})
+            for row in rows
+            if row.name in names
+        ]
+        return events, rows[-1].id
+
+    async def _decide(
+        self, connection: AsyncConnection, events: Sequence[LoggedEvent]
+    ) -> tuple[Routed, dict[int, int]]:
+        enrolled = await self._enrolled(connection, events)
+        versions = await self._versions.get_all(connection, sorted({one.version_id for one in enrolled}))
+        entrances = self._routes.entrances
+        allowed = await self._allowed(connection, events)
+        most_entries = sum(len(entrances.get(event.name, ())) for event in events)
+        fresh = iter(await reserve_ids(connection, most_entries) if most_entries else [])
+        current = {version.id: version for group in entrances.values() for version in group}
+        work = Round(
+            {**versions, **current},
+            entrances,
+            enrolled,
+            lambda version, contact: contact in allowed[version],
+            lambda: next(fresh),
+        )
+        for event in events:
+            work.take(event)
+        return work.routed, {one.id: one.cohort_id for one in enrolled}
+
+    async def _allowed(self, connection: AsyncConnection, events: Sequence[LoggedEvent]) -> dict[int, set[int]]:
+        """Version id to the contacts of this round that meet its entry criteria."""
+        candidates: dict[int, set[int]] = defaultdict(set)
+        by_id: dict[int, Version] = {}
+        for event in events:
+            for version in self._routes.entrances.get(event.name, ()):
+                entry = version.plan.entry
+                if entry.criteria is None or entry.event is None or event.name == ENTER:
+                    continue
+                if eventfilter.matches(entry.event.where, event.properties, {}):
+                    candidates[version.id].add(event.contact_id)
+                    by_id[version.id] = version
+        return {
+            number: await matching(connection, parse(by_id[number].plan.entry.criteria), sorted(contacts))
+            for number, contacts in candidates.items()
+        }
+
+    async def _enrolled(self, connection: AsyncConnection, events: Sequence[LoggedEvent]) -> list[Enrolled]:
+        """The enrollments that may hear the events, and those that re-entry rules look at."""
+        entering = {v.journey_id for event in events for v in self._routes.entrances.get(event.name, ())}
+        rows = await connection.execute(
+            text(
+                "select id, contact_id, cohort_id, version_id, journey_id, key, entered_at, entry_event_id, closed_by, "
+                "finished_at is not null as finished, state = 'entering' as entering, correlation from enrollment "
+                "where contact_id = any(:contacts) and (finished_at is null or journey_id = any(:entering)) order by id"
+            ),
+            {"contacts": sorted({event.contact_id for event in events}), "entering": sorted(entering)},
+        )
+        return [Enrolled(**{**row._mapping, "correlation": row.correlation or {}}) for row in rows]
+
+    async def _write(self, connection: AsyncConnection, routed: Routed) -> list[Placed]:
+        """Write closings, then entries, which may take the place of what was closed; gives the cohorts to be told."""
+        if routed.closed:
+            await connection.execute(
+                text(
+                    "update enrollment e set closed_by = u.event from unnest(cast(:ids as bigint[]), "
+                    "cast(:events as bigint[])) as u(id, event) where e.id = u.id and e.closed_by is null"
+                ),
+                {"ids": list(routed.closed), "events": list(routed.closed.values())},
+            )
+        by_version: dict[int, list[NewEnrollment]] = defaultdict(list)
+        for entry in routed.entries:
+            by_version[entry.version.id].append(entry)
+        placed: list[Placed] = []
+        for entries in by_version.values():
+            rows = [
+                NewRow(
+                    e.id,
+                    e.contact_id,
+                    e.key,
+                    e.exclusive,
+                    e.event.id,
+                    e.event.at,
+                    routed.closed.get(e.id),
+                    e.correlation,
+                )
+                for e in entries
+            ]
+            placed += await place(connection, self._settings, entries[0].version, rows, broadcast=False)
+        return placed
+
+
+async def _position(connection: AsyncConnection) -> tuple[int, int]:
+    """How far the log is routed, and where it ends."""
+    row = (
+        await connection.execute(
+            text(
+                "select position, (select coalesce(max(id), 0) from event) as last from log_cursor "
+                "where reader = 'router'"
+            )
+        )
+    ).first()
+    if row is None:
+        await connection.execute(
+            text("insert into log_cursor (reader, position) values ('router', 0) on conflict do nothing")
+        )
+        return await _position(connection)
+    LAG.set(row.last - row.position)
+    return row.position, row.last

@@ -1,0 +1,88 @@
+"""The API of enrollments: entering a journey, and what became of it."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from contacts.profiles import find
+from core.access import require
+from core.clock import now
+from core.errors import InvalidInput
+from engine import broadcasts, entering, history
+
+router = APIRouter(prefix="/v1", tags=["journeys"])
+
+
+class EnterRequest(BaseModel):
+    """Who enters: contacts by reference, or a segment."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"contacts": ["email:ann@example.com"], "key": "42"}]}
+    )
+
+    contacts: Annotated[list[str], Field(max_length=entering.LIST_LIMIT)] = []
+    """Numbers, or `email:…`, `external_id:…`."""
+    segment: str | None = None
+    """A segment's name; `all` is every contact."""
+    key: Annotated[str, Field(max_length=200)] = ""
+    occasion: Annotated[str | None, Field(max_length=200)] = None
+    """With a segment: repeating a request with the same occasion changes nothing."""
+
+
+class EnterAnswer(BaseModel):
+    """What was asked for; entering itself follows within moments."""
+
+    journey: str
+    contacts: int | None = None
+    broadcast: int | None = None
+    """Null when this occasion was taken before."""
+
+
+class Moment(BaseModel):
+    """One line of a history."""
+
+    at: datetime
+    step: str
+    what: str
+
+
+class HistoryAnswer(BaseModel):
+    """An enrollment's way so far."""
+
+    enrollment_id: int
+    contact_id: int
+    journey: str
+    version: int
+    key: str
+    state: str
+    outcome: str | None
+    entered_at: datetime
+    finished_at: datetime | None
+    waits_until: datetime | None
+    waits_for: str | None
+    moments: list[Moment]
+
+
+@router.post("/journeys/{name}/enter", status_code=202, dependencies=[Depends(require("journeys:write"))])
+async def enter(name: str, body: EnterRequest, request: Request) -> EnterAnswer:
+    """Let contacts, or a segment, into a journey."""
+    if bool(body.contacts) == (body.segment is not None):
+        raise InvalidInput("give either contacts or a segment")
+    async with request.app.state.database.begin() as connection:
+        if body.segment is None:
+            ids = [await find(connection, reference) for reference in body.contacts]
+            return EnterAnswer(journey=name, contacts=await entering.enter(connection, name, ids, body.key))
+        occasion = f"api:{name}:{body.occasion or now().isoformat()}"
+        number = await broadcasts.start(connection, name, occasion=occasion, segment=body.segment)
+        return EnterAnswer(journey=name, broadcast=number)
+
+
+@router.get("/enrollments/{enrollment_id}", dependencies=[Depends(require("journeys:read"))])
+async def show(enrollment_id: Annotated[int, Path(ge=1, lt=2**63)], request: Request) -> HistoryAnswer:
+    """What happened to an enrollment, and what it waits for."""
+    async with request.app.state.database.begin() as connection:
+        found: dict[str, Any] = asdict(await history.of_enrollment(connection, enrollment_id))
+        return HistoryAnswer.model_validate(found)
