@@ -1,0 +1,6 @@
+"""Segments: criteria on contacts, and named sets of contacts."""
+
+from segments.criteria import Criteria
+from segments.membership import count, matching, page, resolve
+
+__all__ = ["Criteria", "count", "matching", "page", "resolve"]

@@ -1,0 +1,97 @@
+"""What all criteria share."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import ColumnElement
+
+from core.documents import Path, did_you_mean, pointer
+from core.errors import Problem
+from segments.comparison import Comparison
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A thing that criteria name and that has to exist: checked when they are published."""
+
+    kind: Literal["attribute", "segment", "template", "journey"]
+    name: str
+    path: str
+    comparisons: tuple[Comparison, ...] = ()
+    """How an attribute is compared; its type has to fit."""
+
+
+class Criteria(BaseModel):
+    """One criterion, or a tree of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @abstractmethod
+    def clause(self) -> ColumnElement[bool]:
+        """A condition over `core.schema.contacts.contact`; never null, so that it can be negated."""
+
+    def references(self) -> Iterator[Reference]:
+        """What this names that has to exist."""
+        return iter(())
+
+    def rebuilt(self, change: Callable[["Criteria"], "Criteria"]) -> "Criteria":
+        """The same with `change` applied to each criterion of the tree."""
+        return change(self)
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where parsing stands: the path for messages, the problems so far, and how to read criteria inside criteria."""
+
+    path: Path
+    problems: list[Problem]
+    depth: int = 0
+
+    def problem(self, message: str, mend: str = "", *more: str | int) -> None:
+        """Note that something is wrong here, or further in."""
+        self.problems.append(Problem(message, mend, path=pointer((*self.path, *more))))
+
+    def under(self, *more: str | int) -> "Context":
+        """The context of a part."""
+        return Context((*self.path, *more), self.problems, self.depth)
+
+    def deeper(self) -> "Context":
+        """The same place, one level of nesting further in."""
+        return Context(self.path, self.problems, self.depth + 1)
+
+    @property
+    def pointer(self) -> str:
+        """The path as a JSON Pointer."""
+        return pointer(self.path)
+
+
+class Leaf(Criteria):
+    """A criterion without criteria inside it. The class says which keys it answers to and reads what is behind them."""
+
+    KEYS: ClassVar[tuple[str, ...]] = ()
+    """The keys of a criteria mapping that are this family's; attributes, which have free names, give none."""
+    SCHEMA: ClassVar[dict[str, Any]] = {}
+    """JSON Schema of what stands behind each key."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, key: str, value: Any, context: Context) -> Self | None:
+        """Read what stands behind the key; None when problems were noted."""
+
+
+def known_keys(value: Any, allowed: tuple[str, ...], required: str, context: Context) -> bool:
+    """Check a mapping of options: no unknown keys, the required one there and a text."""
+    if not isinstance(value, dict):
+        context.problem(f"a mapping with {required} is expected here", f"write {{{required}: …}}")
+        return False
+    before = len(context.problems)
+    for key in value:
+        if key not in allowed:
+            context.problem(f"unknown key {key}", did_you_mean(str(key), allowed), key)
+    named = value.get(required)
+    if not isinstance(named, str) or not named or len(named) > 200:
+        context.problem(f"{required} is missing or is not a name", f"add {required}: …")
+    return len(context.problems) == before

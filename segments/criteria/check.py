@@ -1,0 +1,66 @@
+"""Checking that what criteria name exists, and that types fit: done when something is published."""
+
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import Column, Table, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.documents import did_you_mean
+from core.errors import Problem
+from core.schema.contacts import attribute
+from core.schema.journeys import journey
+from core.schema.messages import template
+from core.schema.segments import segment
+from segments.criteria.base import Reference
+
+_TABLES: dict[str, Table] = {"segment": segment, "template": template, "journey": journey}
+_MENDS = {"segment": "publish it first", "template": "publish it first", "journey": "publish it first"}
+
+
+async def check(connection: AsyncConnection, references: Iterable[Reference]) -> list[Problem]:
+    """The references that lead nowhere, and the comparisons that do not fit an attribute's type."""
+    wanted = list(references)
+    problems: list[Problem] = []
+    attributes = await attribute_types(connection) if any(r.kind == "attribute" for r in wanted) else {}
+    names = {kind: await _names(connection, kind) for kind in _TABLES if any(r.kind == kind for r in wanted)}
+    for reference in wanted:
+        if reference.kind == "attribute":
+            problems += attribute_problems(reference, attributes)
+        elif reference.name not in names[reference.kind]:
+            mend = _near(reference.name, names[reference.kind]) or _MENDS[reference.kind]
+            message = f"there is no {reference.kind} {reference.name}"
+            problems.append(Problem(message, mend, path=reference.path))
+    return problems
+
+
+async def attribute_types(connection: AsyncConnection) -> dict[str, str]:
+    """The custom attributes of contacts and their types."""
+    rows = await connection.execute(select(attribute.c.name, attribute.c.type))
+    return {row.name: row.type for row in rows}
+
+
+def attribute_problems(reference: Reference, types: Mapping[str, str]) -> list[Problem]:
+    """What is wrong with one attribute as it is used."""
+    kind = types.get(reference.name)
+    if kind is None:
+        mend = _near(reference.name, types) or "import contacts that have it, or create the attribute"
+        return [Problem(f"contacts have no attribute {reference.name}", mend, path=reference.path)]
+    return [
+        Problem(
+            f"the attribute {reference.name} is a {kind}; {test.operator} with {test.operand!r} does not fit",
+            f"compare it with a {kind}",
+            path=reference.path,
+        )
+        for test in reference.comparisons
+        if not test.fits(kind)
+    ]
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    mend = did_you_mean(name, tuple(known))
+    return mend if mend.startswith("did you mean") else ""
+
+
+async def _names(connection: AsyncConnection, kind: str) -> set[str]:
+    column: Column[str] = _TABLES[kind].c.name
+    return set((await connection.execute(select(column))).scalars())

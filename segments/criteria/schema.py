@@ -1,0 +1,48 @@
+"""Criteria as JSON Schema, so that editors complete and check them."""
+
+from typing import Any
+
+from segments.comparison import OPERATORS
+from segments.criteria.registry import FAMILIES
+
+_SCALAR = {"type": ["string", "number", "boolean"]}
+
+
+def json_schema() -> dict[str, Any]:
+    """Definitions to put under `$defs`: `Criteria`, and `Test` for the right side of a comparison."""
+    criteria = {"$ref": "#/$defs/Criteria"}
+    keys = {key: family.SCHEMA for family in FAMILIES for key in family.KEYS}
+    return {
+        "Test": {
+            "description": "A value, a list of values (one of them), or operators",
+            "anyOf": [
+                _SCALAR,
+                {"type": "array", "items": _SCALAR, "minItems": 1},
+                {
+                    "type": "object",
+                    "properties": {operator: {} for operator in (*OPERATORS, "same")},
+                    "additionalProperties": False,
+                    "minProperties": 1,
+                },
+            ],
+        },
+        "Criteria": {
+            "description": "Tests on a contact; several keys must all hold",
+            "type": "object",
+            "minProperties": 1,
+            "properties": {
+                "all": {"type": "array", "items": criteria, "minItems": 1},
+                "any": {"type": "array", "items": criteria, "minItems": 1},
+                "not": criteria,
+                **keys,
+            },
+            "patternProperties": {"^contact\\.[A-Za-z_][A-Za-z0-9_-]*$": {}},
+            "additionalProperties": False,
+        },
+        "Where": {
+            "description": "Tests on the properties of the event",
+            "type": "object",
+            "minProperties": 1,
+            "patternProperties": {"^event\\..+": {"$ref": "#/$defs/Test"}},
+        },
+    }

@@ -1,0 +1,63 @@
+"""Criteria over criteria: `all`, `any`, `not`."""
+
+from collections.abc import Callable, Iterator
+
+from sqlalchemy import ColumnElement, and_, false, not_, or_, true
+
+from segments.criteria.base import Criteria, Reference
+
+
+class All(Criteria):
+    """Every one holds; with none given, it holds."""
+
+    items: tuple[Criteria, ...]
+
+    def clause(self) -> ColumnElement[bool]:
+        """AND."""
+        return and_(true(), *(item.clause() for item in self.items))
+
+    def references(self) -> Iterator[Reference]:
+        """What the parts name."""
+        for item in self.items:
+            yield from item.references()
+
+    def rebuilt(self, change: Callable[[Criteria], Criteria]) -> Criteria:
+        """The same over changed parts."""
+        return change(All(items=tuple(item.rebuilt(change) for item in self.items)))
+
+
+class Any(Criteria):
+    """At least one holds."""
+
+    items: tuple[Criteria, ...]
+
+    def clause(self) -> ColumnElement[bool]:
+        """OR."""
+        return or_(false(), *(item.clause() for item in self.items))
+
+    def references(self) -> Iterator[Reference]:
+        """What the parts name."""
+        for item in self.items:
+            yield from item.references()
+
+    def rebuilt(self, change: Callable[[Criteria], Criteria]) -> Criteria:
+        """The same over changed parts."""
+        return change(Any(items=tuple(item.rebuilt(change) for item in self.items)))
+
+
+class Not(Criteria):
+    """It does not hold. Clauses are never null, so this is the exact contrary."""
+
+    item: Criteria
+
+    def clause(self) -> ColumnElement[bool]:
+        """NOT; over correlated criteria, NOT EXISTS."""
+        return not_(self.item.clause())
+
+    def references(self) -> Iterator[Reference]:
+        """What the part names."""
+        return self.item.references()
+
+    def rebuilt(self, change: Callable[[Criteria], Criteria]) -> Criteria:
+        """The same over the changed part."""
+        return change(Not(item=self.item.rebuilt(change)))
