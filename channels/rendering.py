@@ -1,0 +1,138 @@
+"""Turning a compiled template and a contact's values into a letter."""
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from jinja2 import Template, TemplateError
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from channels.policy import Reason, Skip
+from channels.sandbox import MissingValue, Sandbox, Scope
+from channels.tokens import Signers, row_bytes
+from core.errors import NotFound
+from core.settings import Settings
+
+_HTML = Sandbox(autoescape=True)
+_TEXT = Sandbox(autoescape=False)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_GAPS = re.compile(r"\n{3,}")
+CACHED_VERSIONS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A letter's content. The subject has no line breaks; `html` is empty for channels that are text only."""
+
+    subject: str
+    html: str
+    text: str
+
+
+class Compiled:
+    """One version of a template, ready to be rendered: Jinja templates made once."""
+
+    def __init__(self, compiled: Mapping[str, Any]) -> None:
+        self.sender: str | None = compiled.get("sender")
+        self.variables: frozenset[str] = frozenset(compiled["variables"])
+        self._subject = _make(_TEXT, compiled.get("subject"))
+        self._html = _make(_HTML, compiled.get("html"))
+        self._text = _make(_TEXT, compiled.get("text"))
+
+    def uses(self, root: str) -> bool:
+        """Whether it needs values of this root, such as `event` or `contact.phone`."""
+        return any(path == root or path.startswith(root + ".") for path in self.variables)
+
+    def render(self, context: Mapping[str, Any]) -> Rendered:
+        """The letter for one contact.
+
+        Args:
+            context: what `Links.context` and `scopes` give.
+
+        Raises:
+            MissingValue: it needs a value that is not there.
+            TemplateError, ArithmeticError, LookupError, TypeError, ValueError: the values do not fit what it does.
+        """
+        subject = " ".join(_CONTROL.sub(" ", _fill(self._subject, context)).split())
+        plain = _GAPS.sub("\n\n", _CONTROL.sub("", _fill(self._text, context))).strip()
+        return Rendered(subject, _fill(self._html, context), plain)
+
+
+RENDER_ERRORS = (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
+
+
+def render(compiled: Compiled, context: Mapping[str, Any]) -> Rendered | Skip:
+    """The letter, or why there is none. The reason names the value or the error, never the contact's data."""
+    try:
+        return compiled.render(context)
+    except MissingValue as error:
+        return Skip(Reason.MISSING_VALUE, str(error))
+    except RENDER_ERRORS as error:
+        return Skip(Reason.CANNOT_RENDER, type(error).__name__)
+
+
+def _make(environment: Sandbox, source: str | None) -> Template | None:
+    return environment.from_string(source) if source else None
+
+
+def _fill(template: Template | None, context: Mapping[str, Any]) -> str:
+    return template.render(context) if template else ""
+
+
+def scopes(contact: Mapping[str, Any], event: Mapping[str, Any], journey: Mapping[str, Any]) -> dict[str, Any]:
+    """The roots of a template's context. Nulls count as missing."""
+    return {"contact": Scope("contact", contact), "event": Scope("event", event), "journey": Scope("journey", journey)}
+
+
+class Links:
+    """Makes the signed addresses that stand in letters."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._signers = Signers(settings)
+        self._base = settings.public_url
+
+    def context(self, message_id: UUID, created_at: datetime) -> dict[str, Any]:
+        """The links of one message, for the template's context: about 10 microseconds."""
+        row = row_bytes(message_id, created_at)
+        return {
+            "unsubscribe_url": f"{self._base}/u/{self._signers.unsubscribe.sign_row(row)}",
+            "_pixel": f"{self._base}/t/o/{self._signers.open.sign_row(row)}.gif",
+            "_track": self._tracker(row),
+        }
+
+    def _tracker(self, row: bytes) -> Callable[[str], str]:
+        sign, base = self._signers.click.sign_row, self._base
+        return lambda address: f"{base}/t/c/{sign(row, address)}"
+
+
+class TemplateCache:
+    """The compiled versions that a process used lately; a version never changes, so nothing goes stale."""
+
+    def __init__(self) -> None:
+        self._versions: OrderedDict[int, Compiled] = OrderedDict()
+
+    async def get(self, connection: AsyncConnection, version_id: int) -> Compiled:
+        """The version, from memory or the database."""
+        found = self._versions.get(version_id)
+        if found is None:
+            row = await connection.execute(
+                text("select compiled from template_version where id = :id"), {"id": version_id}
+            )
+            compiled = row.scalar_one_or_none()
+            if compiled is None:
+                raise NotFound(f"there is no template version {version_id}")
+            found = self._versions[version_id] = Compiled(compiled)
+            if len(self._versions) > CACHED_VERSIONS:
+                self._versions.popitem(last=False)
+        self._versions.move_to_end(version_id)
+        return found
+
+
+def environment(html: bool) -> Sandbox:
+    """The sandbox of HTML parts (escaping) or of subjects and text parts."""
+    return _HTML if html else _TEXT
