@@ -25,10 +25,14 @@ from core.schema.base import metadata, moment
 
 
 class MessageState(IntEnum):
-    """A message's life. States only move forward, and a greater number is further on."""
+    """A message's life. States only move forward, and a greater number is further on.
 
-    SKIPPED = 0  # policy said no; `reason` says why
+    One step back exists: a provider that surely did not take a letter (it said "later") puts it from HANDING to
+    QUEUED again. See docs/delivery.md.
+    """
+
     QUEUED = 10  # will be handed over
+    SKIPPED = 15  # policy said no; `reason` says why
     HANDING = 20  # being handed over; a crash now leaves it in doubt
     IN_DOUBT = 30  # nobody knows whether the provider took it
     FAILED = 40  # refused for good; `reason` says why
@@ -89,6 +93,8 @@ message = Table(
     Column("delivered_at", DateTime(timezone=True)),
     Column("opened_at", DateTime(timezone=True)),
     Column("clicked_at", DateTime(timezone=True)),
+    Column("claimed_at", DateTime(timezone=True), comment="While HANDING: the sign of life of the attempt that has it"),
+    Column("claim", Uuid, comment="While HANDING: the attempt that has it; null once settled"),
     Column("version_id", Integer, comment="journey version"),
     Column("template_version_id", Integer),
     Column("visit", Integer),
@@ -103,8 +109,6 @@ message = Table(
     Column("provider_message_id", Text),
     PrimaryKeyConstraint("id", "created_at"),
     Index("ix_message_contact_id_created_at", "contact_id", "created_at"),
-    Index(
-        "ix_message_unsettled", "provider_id", "created_at", postgresql_where=text("state in (10, 20, 30)")
-    ),
+    Index("ix_message_unsettled", "provider_id", "created_at", postgresql_where=text("state in (10, 20, 30)")),
     postgresql_partition_by="RANGE (created_at)",
 )
