@@ -1,0 +1,204 @@
+"""The cohort workflow on real Temporal servers; its activities keep what they were asked in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from temporalio import activity
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from engine.cohort import CohortWorkflow
+from engine.wire import MAIN_QUEUE, CohortStart, HandOver, News, Places, Prepared, RecordRequest, StepRequest
+from journeys.plan import Plan
+from tests.journeys.test_machine import REFERENCE
+
+HOUR = 3600.0
+
+
+class Bench:
+    """Activities that remember what they were asked; every contact's condition holds."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, int]] = []
+        self.visits: list[tuple[int, int]] = []
+        self.outcomes: dict[int, str] = {}
+        self.over = False
+        self.failures = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    @activity.defn
+    async def record(self, request: RecordRequest) -> None:
+        """Remember visits and ends."""
+        self.visits += [(row[0], row[2]) for row in request.visits]
+        self.outcomes |= {row[0]: row[3] for row in request.finished}
+        self.over = self.over or request.over
+
+    @activity.defn
+    async def prepare(self, request: StepRequest) -> Prepared:
+        """Everybody gets the message."""
+        if self.failures:
+            self.failures -= 1
+            raise OSError("the database is away")
+        return Prepared({"main": request.members}, [], [])
+
+    @activity.defn
+    async def deliver(self, request: HandOver) -> None:
+        """Remember who was sent what, once the gate is open."""
+        await self.gate.wait()
+        self.sent += [(enrollment, visit) for enrollment, visit in request.members]
+
+    @activity.defn
+    async def choose(self, request: StepRequest) -> Places:
+        """The first branch holds."""
+        return Places([[enrollment, visit, 3, "branch:1"] for enrollment, visit in request.members])
+
+    @asynccontextmanager
+    async def at_work(self, client: Client) -> AsyncIterator[None]:
+        """Serve the queues of the workflow and of its provider."""
+        activities = [self.record, self.prepare, self.choose]
+        async with (
+            Worker(client, task_queue=MAIN_QUEUE, workflows=[CohortWorkflow], activities=activities),
+            Worker(client, task_queue="provider-main", activities=[self.deliver]),
+        ):
+            yield
+
+
+async def start(
+    environment: WorkflowEnvironment, joins: int, plan: Plan = REFERENCE, closes_in: float = HOUR, state: str = "active"
+) -> WorkflowHandle[CohortWorkflow, None]:
+    """A cohort with enrollments 1 to `joins`."""
+    now = (await environment.get_current_time()).timestamp()
+    return await environment.client.start_workflow(
+        CohortWorkflow.run,
+        CohortStart(1, 1, plan.model_dump(mode="json"), now + closes_in, False, 1, state),
+        id=f"cohort-{uuid4()}",
+        task_queue=MAIN_QUEUE,
+        start_signal="inform",
+        start_signal_args=[News(joins=[[number, number] for number in range(1, joins + 1)])],
+    )
+
+
+async def until(condition: Callable[[], bool], tick: Callable[[], Awaitable[object]]) -> None:
+    """Let time go on until a condition holds."""
+    for _ in range(400):
+        if condition():
+            return
+        await tick()
+    raise AssertionError("it never came to that")
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+async def test_time_out_goes_on_to_the_second_letter_and_the_end(skipping: WorkflowEnvironment, bench: Bench) -> None:
+    async with bench.at_work(skipping.client):
+        await (await start(skipping, 3)).result()
+    assert sorted(bench.sent) == [(1, 1), (1, 4), (2, 1), (2, 4), (3, 1), (3, 4)]
+    assert bench.outcomes == {1: "silent", 2: "silent", 3: "silent"}
+    assert [step for enrollment, step in bench.visits if enrollment == 2] == [0, 1, 2, 3, 4]
+    assert bench.over
+
+
+async def test_news_ends_waits_once_and_repeated_news_changes_nothing(
+    skipping: WorkflowEnvironment, bench: Bench
+) -> None:
+    async with bench.at_work(skipping.client):
+        handle = await start(skipping, 3)
+        await until(lambda: len(bench.sent) == 3, lambda: skipping.sleep(1))
+        for _ in range(2):
+            await handle.signal(CohortWorkflow.inform, News(heard=[[10, 1, 0], [11, 2, 1]]))
+            await handle.signal(CohortWorkflow.inform, News(joins=[[1, 1], [2, 2]]))
+        await handle.result()
+    assert bench.outcomes == {1: "returned", 2: "submitted", 3: "silent"}
+    assert len([sent for sent in bench.sent if sent[0] in {1, 2}]) == 2
+
+
+async def test_work_that_fails_is_tried_again_until_it_succeeds(skipping: WorkflowEnvironment, bench: Bench) -> None:
+    bench.failures = 5
+    async with bench.at_work(skipping.client):
+        await (await start(skipping, 1)).result()
+    assert bench.outcomes == {1: "silent"}
+    assert len(bench.sent) == 2
+
+
+async def test_pause_holds_and_resume_goes_on(skipping: WorkflowEnvironment, bench: Bench) -> None:
+    async with bench.at_work(skipping.client):
+        handle = await start(skipping, 1, state="paused")
+        await until(lambda: len(bench.visits) == 1, lambda: skipping.sleep(1))
+        await skipping.sleep(timedelta(days=2))
+        assert bench.sent == []
+        await handle.signal(CohortWorkflow.inform, News(control=2, state="active"))
+        await handle.result()
+    assert len(bench.sent) == 2
+
+
+async def test_stop_ends_everybody(skipping: WorkflowEnvironment, bench: Bench) -> None:
+    async with bench.at_work(skipping.client):
+        handle = await start(skipping, 2)
+        await until(lambda: len(bench.sent) == 2, lambda: skipping.sleep(1))
+        await handle.signal(CohortWorkflow.inform, News(control=2, state="stopped"))
+        await handle.signal(CohortWorkflow.inform, News(control=1, state="active"))
+        await handle.result()
+    assert bench.outcomes == {1: "stopped", 2: "stopped"}
+
+
+async def test_newcomers_may_join_until_the_cohort_closes(skipping: WorkflowEnvironment, bench: Bench) -> None:
+    async with bench.at_work(skipping.client):
+        handle = await start(skipping, 1, closes_in=10 * HOUR)
+        await until(lambda: 1 in bench.outcomes, lambda: skipping.sleep(60))
+        await handle.signal(CohortWorkflow.inform, News(joins=[[2, 2]]))
+        await handle.result()
+    assert bench.outcomes == {1: "silent", 2: "silent"}
+
+
+async def test_continue_as_new_keeps_tokens_and_what_was_heard(
+    brief_histories: WorkflowEnvironment, bench: Bench
+) -> None:
+    async def tick() -> None:
+        await asyncio.sleep(0.05)
+
+    async with bench.at_work(brief_histories.client):
+        handle = await start(brief_histories, 2, closes_in=0)
+        first_run = (await handle.describe()).run_id
+        for event in range(1, 40):
+            await handle.signal(CohortWorkflow.inform, News(joins=[[event + 2, 1]], heard=[[event, 10_000, 1]]))
+            await asyncio.sleep(0.02)
+        latest = brief_histories.client.get_workflow_handle(handle.id)
+        # An event from before the new run, told again, must not count; one from after must.
+        await until(lambda: len(bench.sent) == 41, tick)
+        await latest.signal(CohortWorkflow.inform, News(heard=[[39, 2, 1]]))
+        await latest.signal(CohortWorkflow.inform, News(heard=[[50 + n, n, 1] for n in range(1, 42) if n != 2]))
+        await until(lambda: len(bench.outcomes) == 40, tick)
+        description = await latest.describe()
+        assert description.run_id != first_run
+        assert description.status == WorkflowExecutionStatus.RUNNING
+        await latest.signal(CohortWorkflow.inform, News(heard=[[99, 2, 1]]))
+        await latest.result()
+    assert len(bench.sent) == len(set(bench.sent)) == 41
+    assert set(bench.outcomes.values()) == {"submitted"}
+
+
+async def test_continue_as_new_waits_for_work_under_way(brief_histories: WorkflowEnvironment, bench: Bench) -> None:
+    async def tick() -> None:
+        await asyncio.sleep(0.05)
+
+    bench.gate.clear()
+    async with bench.at_work(brief_histories.client):
+        handle = await start(brief_histories, 1, closes_in=0)
+        for event in range(1, 40):
+            await handle.signal(CohortWorkflow.inform, News(heard=[[event, 10_000, 1]]))
+        bench.gate.set()
+        await until(lambda: bool(bench.sent), tick)
+        latest = brief_histories.client.get_workflow_handle(handle.id)
+        await latest.signal(CohortWorkflow.inform, News(heard=[[99, 1, 1]]))
+        await latest.result()
+    assert bench.sent == [(1, 1)]
+    assert bench.outcomes == {1: "submitted"}
