@@ -5,7 +5,10 @@ same time whatever is tried. A key with only `events:write` may stand in a web p
 """
 
 import asyncio
+import base64
+import binascii
 import hashlib
+import ipaddress
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -183,3 +186,40 @@ def require(scope: str) -> Callable[..., Awaitable[Key]]:
         return await check(request.app.state.database, sent_key(request), scope)
 
     return dependency
+
+
+async def require_page(request: Request) -> None:
+    """A FastAPI dependency for pages that people look at with a browser.
+
+    Whoever sits at this machine may look: the server listens on loopback, and the request names this machine and was
+    not forwarded by a proxy. Everyone else signs in with an admin API key as the password (any user name).
+
+    Raises:
+        NotSignedIn: from elsewhere and without a key; the browser is to ask for one.
+        NotAllowed: the key is not good for `admin`.
+    """
+    state = request.app.state
+    if not (_is_loopback(state.settings.host) and _is_local(request)):
+        await check(state.database, _password(request) or sent_key(request), "admin")
+
+
+def _is_local(request: Request) -> bool:
+    forwarded = {"x-forwarded-for", "x-forwarded-host", "x-real-ip", "forwarded", "via"} & set(request.headers)
+    return not forwarded and _is_loopback(request.url.hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _password(request: Request) -> str | None:
+    kind, _, value = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(value, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return None

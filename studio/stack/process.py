@@ -161,11 +161,17 @@ async def stop_pid(pid: int, gently: int = signal.SIGTERM, patience: float = 20)
     for attempt in (gently, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, attempt)
-        deadline = asyncio.get_running_loop().time() + patience
-        while is_alive(pid) and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.05)
-        if not is_alive(pid):
+        if await _is_gone(pid, patience):
             return
+
+
+async def _is_gone(pid: int, patience: float) -> bool:
+    """Look again and again, since a stranger's end sends us nothing."""
+    for _ in range(int(patience / 0.05)):
+        if not is_alive(pid):
+            return True
+        await asyncio.sleep(0.05)
+    return False
 
 
 def tail(log: Path) -> str:

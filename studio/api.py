@@ -1,0 +1,171 @@
+"""The API app: every package's routes, errors as problem details, health and metrics."""
+
+import asyncio
+import importlib.metadata
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from core import access, metrics, migrate
+from core.database import Database
+from core.errors import DatabaseUnavailable
+from core.settings import Settings
+from studio import pages, problems
+from studio.guard import Guard
+
+# Routes for programs and for people who got a letter; each asks for what it needs itself.
+_OPEN_ROUTES = (
+    "tracker.routes",
+    "contacts.routes",
+    "journeys.routes",
+    "segments.routes",
+    "engine.routes",
+    "channels.routes",
+)
+# Pages that only whoever runs this installation may see.
+_INNER_PAGES = ("channels.email.routes",)
+
+_DESCRIPTION = """Send events and contacts, start journeys and read what became of them.
+
+Every call needs an API key, sent as `Authorization: Bearer kk_…`; `kaskad key create` makes one. Errors are problem
+details (RFC 9457): `detail` says what is wrong, `errors` lists every problem with its place and what to do about it."""
+
+_PROBLEM: dict[str, Any] = {
+    "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},
+}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "The request cannot be carried out", **_PROBLEM},
+    "5XX": {"description": "Kaskad or something it depends on failed; trying again later may help", **_PROBLEM},
+}
+health = APIRouter(tags=["health"])
+
+
+class Readiness(BaseModel):
+    """Whether each part that the API depends on answers."""
+
+    ready: bool
+    database: str = Field(description="`ok`, or what is wrong")
+    temporal: str = Field(description="`ok`, or what is wrong; events are accepted meanwhile")
+
+
+def create_app(settings: Settings, database: Database, temporal: Client | None = None) -> FastAPI:
+    """The app over one installation.
+
+    Args:
+        settings: of this process.
+        database: closed by the caller, after the app has shut down.
+        temporal: may be a lazy client, so that events are taken in while Temporal is away.
+    """
+    app = _Documented(
+        title="Kaskad",
+        version=importlib.metadata.version("kaskad") if _is_installed() else "0",
+        summary="Marketing journeys that react to events",
+        description=_DESCRIPTION,
+        docs_url=None,  # those pages load scripts from other people's servers
+        redoc_url=None,
+        responses=_ERRORS,
+        lifespan=_lifespan,
+    )
+    app.state.settings = settings
+    app.state.database = database
+    app.state.temporal = temporal
+    problems.install(app)
+    app.add_middleware(Guard, body_limit=settings.request_bytes_limit)
+    app.include_router(health)
+    app.include_router(pages.router)
+    for name in filter(_exists, _OPEN_ROUTES):
+        app.include_router(import_module(name).router)
+    for name in filter(_exists, _INNER_PAGES):
+        app.include_router(import_module(name).router, dependencies=[Depends(access.require_page)])
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    yield
+
+
+class _Documented(FastAPI):
+    """FastAPI with the problem-details schema in its OpenAPI document."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, made once."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            schema = problems.ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            schemas |= schema.pop("$defs", {}) | {"ProblemDetails": schema}
+            self.openapi_schema = document
+        return self.openapi_schema
+
+
+@health.get("/healthz", summary="Whether this process runs")
+async def healthz() -> dict[str, str]:
+    """Answers as long as the process can answer at all; restart it when this stops."""
+    return {"status": "ok"}
+
+
+@health.get(
+    "/readyz",
+    responses={503: {"model": Readiness, "description": "Not ready"}},
+    summary="Whether requests can be served",
+)
+async def readyz(request: Request) -> Readiness:
+    """Ready means that the database answers and has this version's schema, and that Temporal answers."""
+    state = request.app.state
+    database, temporal = await asyncio.gather(_database_words(state.database), _temporal_words(state.temporal))
+    result = Readiness(ready=(database, temporal) == ("ok", "ok"), database=database, temporal=temporal)
+    return result if result.ready else JSONResponse(result.model_dump(), 503)  # type: ignore[return-value]
+
+
+@health.get("/metrics", dependencies=[Depends(access.require_page)], include_in_schema=False)
+async def show_metrics(request: Request) -> Response:
+    """Metrics of this process for Prometheus."""
+    body, content_type = metrics.exposition(request.headers.get("accept", ""))
+    return Response(body, media_type=content_type)
+
+
+async def _database_words(database: Database) -> str:
+    try:
+        async with asyncio.timeout(5):
+            if not await migrate.is_current(database):
+                return "its schema is not this version's: run `kaskad migrate`"
+    except TimeoutError:
+        return "did not answer within 5 s"
+    except DatabaseUnavailable as error:
+        return str(error).splitlines()[0]
+    return "ok"
+
+
+async def _temporal_words(client: Client | None) -> str:
+    if client is None:
+        return "not set up"
+    try:
+        await client.count_workflows("WorkflowType = 'none'", rpc_timeout=timedelta(seconds=5))
+    except (RPCError, RuntimeError) as error:
+        return str(error).splitlines()[0]
+    return "ok"
+
+
+def _exists(module: str) -> bool:
+    try:
+        return find_spec(module) is not None and bool(import_module(module))
+    except ModuleNotFoundError:  # TRANSITION: packages are still being written
+        return False
+
+
+def _is_installed() -> bool:
+    try:
+        importlib.metadata.version("kaskad")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,51 @@
+"""The status pages: plain HTML made on the server, without scripts."""
+
+from pathlib import Path
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from core import access
+from core.clock import now
+from studio import status
+
+_FOLDER = Path(__file__).with_name("templates")
+_REFRESH_SECONDS = 5
+_templates = Environment(
+    loader=FileSystemLoader(_FOLDER),
+    autoescape=select_autoescape(default=True),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters["count"] = lambda number: f"{number:,}".replace(",", "\u202f")
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/", dependencies=[Depends(access.require_page)])
+async def index(request: Request) -> Response:
+    """The installation at a glance."""
+    async with request.app.state.database.begin() as connection:
+        figures = await status.overview(connection)
+    return _page("index.html", figures=figures)
+
+
+@router.get("/journeys/{name}", dependencies=[Depends(access.require_page)])
+async def journey(request: Request, name: str) -> Response:
+    """One journey: who stands where, what was sent, how it ended."""
+    async with request.app.state.database.begin() as connection:
+        figures = await status.journey(connection, name)
+    return _page("journey.html", figures=figures)
+
+
+@router.get("/static/kaskad.css")
+async def style() -> Response:
+    """The style sheet of all pages."""
+    return FileResponse(_FOLDER / "kaskad.css", media_type="text/css", headers={"Cache-Control": "max-age=300"})
+
+
+def _page(template: str, **values: object) -> HTMLResponse:
+    text = _templates.get_template(template).render(refresh=_REFRESH_SECONDS, at=now(), **values)
+    return HTMLResponse(text, headers={"Cache-Control": "no-store"})
