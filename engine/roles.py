@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import structlog
 from sqlalchemy import text
@@ -36,6 +36,10 @@ _STANDBY_SECONDS = 2.0
 
 # What goes away by itself once a server is back; anything else is a defect and ends the process.
 _PASSING = (Unavailable, DBAPIError, PoolTimeout, RPCError, OSError)
+
+
+_Duty = Callable[[], Awaitable[float]]
+"""Does its work once and says after how many seconds it wants to be called again."""
 
 
 async def run_worker(settings: Settings, database: Database, client: Client, stop: asyncio.Event) -> None:
@@ -100,6 +104,7 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
     versions = Versions()
     cohorts = Cohorts(client, settings)
     router = Router(database, settings, cohorts, versions)
+    timetable = schedules.Timetable(database, client)
 
     async def route() -> float:
         begun = asyncio.get_running_loop().time()
@@ -117,8 +122,8 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
         return 10.0 if not await cohorts.retell(database, versions) else 1.0
 
     async def schedule() -> float:
-        await schedules.reconcile(database, client)
-        return 5.0
+        await timetable.reconcile()
+        return 2.0
 
     async def keep_house() -> float:
         await maintain(database, settings)
@@ -165,7 +170,7 @@ async def _only_one(database: Database) -> AsyncIterator[_Lock | None]:
             await connection.invalidate()
 
 
-async def _until_one_ends(stop: asyncio.Event, lock: _Lock, duties: list[Callable[[], Awaitable[float]]]) -> None:
+async def _until_one_ends(stop: asyncio.Event, lock: _Lock, duties: Sequence[_Duty]) -> None:
     """Run the duties side by side until `stop`, or until the lock is lost."""
 
     async def hold_lock() -> float:
@@ -180,7 +185,7 @@ async def _until_one_ends(stop: asyncio.Event, lock: _Lock, duties: list[Callabl
         raise lost.exceptions[0] from None
 
 
-async def _repeat(stop: asyncio.Event, duty: Callable[[], Awaitable[float]], *, essential: bool) -> None:
+async def _repeat(stop: asyncio.Event, duty: _Duty, *, essential: bool) -> None:
     """Do a duty again and again, each time after as many seconds as it asks for; a passing failure is tried again."""
     while not stop.is_set():
         try:
@@ -188,7 +193,7 @@ async def _repeat(stop: asyncio.Event, duty: Callable[[], Awaitable[float]], *, 
         except _PASSING as error:
             if essential:
                 raise
-            log.warning("will try again", duty=duty.__name__, error=str(error))
+            log.warning("will try again", duty=getattr(duty, "__name__", "duty"), error=str(error))
             delay = 1.0
         await _pause(stop, max(0.0, delay))
 

@@ -1,5 +1,6 @@
 """Journeys that begin by the clock: one Temporal Schedule each, kept equal to what is published."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import text
@@ -12,6 +13,7 @@ from temporalio.client import (
     ScheduleOverlapPolicy,
     SchedulePolicy,
     ScheduleSpec,
+    ScheduleState,
     ScheduleUpdate,
     ScheduleUpdateInput,
 )
@@ -60,36 +62,62 @@ class ScheduleActivities:
             activity.logger.warning("scheduled run left out: %s", reason)
 
 
-async def reconcile(database: Database, client: Client) -> None:
-    """Make Temporal's schedules equal to the published journeys: create, change, pause and delete as needed."""
-    async with database.begin() as connection:
-        rows = await connection.execute(
-            text(
-                "select j.name, j.state, v.plan -> 'entry' ->> 'cron' as cron, v.plan -> 'entry' ->> 'zone' as zone "
-                "from journey j join journey_version v on v.id = j.version_id where j.state <> 'stopped'"
+@dataclass(frozen=True)
+class _Run:
+    """When a journey begins by itself."""
+
+    journey: str
+    cron: str
+    zone: str
+    paused: bool
+
+
+class Timetable:
+    """Temporal's schedules, kept equal to the published journeys."""
+
+    def __init__(self, database: Database, client: Client) -> None:
+        self._database = database
+        self._client = client
+        self._applied: dict[str, _Run] | None = None
+
+    async def reconcile(self) -> None:
+        """Create, change, pause and delete schedules as needed; asks Temporal only when a journey has changed."""
+        wanted = await self._wanted()
+        if wanted == self._applied:
+            return
+        async for entry in await self._client.list_schedules():
+            if entry.id.startswith(_PREFIX) and entry.id not in wanted:
+                await _delete(self._client, entry.id)
+        for schedule_id, run in wanted.items():
+            if self._applied is None or self._applied.get(schedule_id) != run:
+                await _put(self._client, schedule_id, _schedule(schedule_id, run))
+        self._applied = wanted
+
+    async def _wanted(self) -> dict[str, _Run]:
+        async with self._database.begin() as connection:
+            rows = await connection.execute(
+                text(
+                    "select j.name, j.state, v.plan -> 'entry' ->> 'cron' as cron, "
+                    "v.plan -> 'entry' ->> 'zone' as zone from journey j "
+                    "join journey_version v on v.id = j.version_id where j.state <> 'stopped'"
+                )
             )
-        )
-        wanted = {f"{_PREFIX}{row.name}": row for row in rows if row.cron}
-    existing: set[str] = set()
-    async for entry in await client.list_schedules():
-        if entry.id.startswith(_PREFIX):
-            existing.add(entry.id)
-    for schedule_id in existing - wanted.keys():
-        await _delete(client, schedule_id)
-    for schedule_id, row in wanted.items():
-        await _put(client, schedule_id, _schedule(schedule_id, row.name, row.cron, row.zone, row.state == "paused"))
+            return {
+                f"{_PREFIX}{row.name}": _Run(row.name, row.cron, row.zone or "UTC", row.state == "paused")
+                for row in rows
+                if row.cron
+            }
 
 
-def _schedule(schedule_id: str, journey: str, cron: str, zone: str | None, paused: bool) -> Schedule:
-    schedule = Schedule(
+def _schedule(schedule_id: str, run: _Run) -> Schedule:
+    return Schedule(
         action=ScheduleActionStartWorkflow(
-            ScheduledBroadcast.run, journey, id=f"broadcast-{schedule_id}", task_queue=MAIN_QUEUE
+            ScheduledBroadcast.run, run.journey, id=f"broadcast-{schedule_id}", task_queue=MAIN_QUEUE
         ),
-        spec=ScheduleSpec(cron_expressions=[cron], time_zone_name=zone or "UTC"),
+        spec=ScheduleSpec(cron_expressions=[run.cron], time_zone_name=run.zone),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.ALLOW_ALL, catchup_window=_CATCH_UP),
+        state=ScheduleState(paused=run.paused),
     )
-    schedule.state.paused = paused
-    return schedule
 
 
 async def _put(client: Client, schedule_id: str, schedule: Schedule) -> None:
