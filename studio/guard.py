@@ -3,6 +3,7 @@
 from collections.abc import MutableMapping
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from studio import problems
@@ -20,10 +21,6 @@ _HEADERS: tuple[tuple[bytes, bytes], ...] = (
 )
 
 
-class _TooLarge(Exception):
-    """The body grew past the limit."""
-
-
 class Guard:
     """ASGI middleware; in plain ASGI because the ingestion path passes it thousands of times a second."""
 
@@ -36,7 +33,6 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
         received = 0
 
         async def bounded() -> Message:
@@ -44,25 +40,22 @@ class Guard:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._limit:
-                raise _TooLarge
+                raise HTTPException(413, self._words())  # the app's handler answers it like any other
             return message
 
         async def with_headers(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 _add_missing(message)
             await send(message)
 
-        try:
-            if _announced(scope) > self._limit:
-                raise _TooLarge
+        if _announced(scope) > self._limit:
+            refusal = problems.answer(413, self._words(), headers={"Connection": "close"})
+            await refusal(scope, receive, with_headers)
+        else:
             await self._app(scope, bounded, with_headers)
-        except _TooLarge:
-            if started:
-                raise
-            detail = f"the body is larger than {self._limit:,} bytes: send less at a time"
-            await problems.answer(413, detail, headers={"Connection": "close"})(scope, receive, with_headers)
+
+    def _words(self) -> str:
+        return f"the body is larger than {self._limit:,} bytes: send less at a time"
 
 
 def _announced(scope: Scope) -> int:
