@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from journeys.calendar import next_local
 from prometheus_client import Histogram
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -21,6 +20,7 @@ from core.database import Database
 from core.settings import Settings
 from engine.versions import Versions
 from engine.wire import HandOver, Places, Prepared, RecordRequest, StepRequest
+from journeys.calendar import next_local
 from journeys.plan import Choose, Send, Update, Wait
 from segments import matching
 from segments.criteria import parse

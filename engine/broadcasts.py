@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 from prometheus_client import Counter
-from segments.store import criteria_of
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,6 +22,7 @@ from engine.entries import NewRow, Placed, place, reserve_ids
 from engine.versions import Version, Versions
 from segments import page
 from segments.criteria import parse
+from segments.store import criteria_of
 
 ENTERED = Counter("kaskad_broadcast_entries_total", "Enrollments begun by broadcasts")
 

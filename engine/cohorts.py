@@ -98,8 +98,9 @@ class Cohorts:
                         "select e.id, e.contact_id, e.cohort_id, c.version_id, c.opened_at, c.broadcast, "
                         "j.control, j.state from enrollment e join cohort c on c.id = e.cohort_id "
                         "join journey j on j.id = e.journey_id where e.state = 'entering' "
-                        "and case when cast(:ids as bigint[]) is null then e.entered_at < now() - cast(:age as interval) "
-                        "else e.id = any(:ids) end order by e.cohort_id limit :limit"
+                        "and case when cast(:ids as bigint[]) is null "
+                        "then e.entered_at < now() - cast(:age as interval) else e.id = any(:ids) end "
+                        "order by e.cohort_id limit :limit"
                     ),
                     {"age": _RETELL_AFTER, "limit": _RETELL_LIMIT, "ids": enrollments},
                 )

@@ -312,4 +312,4 @@ def dump(tokens: Mapping[int, Token]) -> list[list[Any]]:
 
 def restore(rows: Iterable[Sequence[Any]]) -> Tokens:
     """Tokens from what `dump` gave, also after a way through JSON."""
-    return {row[0]: Token(*row[1:7], tuple(row[7])) for row in rows}
+    return {row[0]: Token._make([*row[1:7], tuple(row[7])]) for row in rows}
