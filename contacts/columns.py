@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Literal, cast
 
 import msgspec
@@ -314,7 +315,7 @@ def reader(column: Column, region: str) -> Callable[[str], object]:  # noqa: PLR
     """
     match column.role:
         case "identity":
-            return lambda cell: identities.normalise(column.target, cell, region)
+            return partial(identities.normalise, column.target, region=region)
         case "language":
             return profiles.check_language
         case "time_zone":

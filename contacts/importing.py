@@ -13,6 +13,7 @@ import io
 import itertools
 import os
 import time
+from collections import Counter as Counted
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -281,7 +282,9 @@ class _Reader:
             return []
         read, values, reasons = self._readers[column.place], dict[str, Any](), dict[str, str]()
         for cell in set(cells):
-            shown = sheets.restored(cell.strip())
+            shown = cell.strip()
+            if shown[:1] == "'":
+                shown = sheets.restored(shown)
             try:
                 values[cell] = read(shown) if shown else None
             except InvalidInput as error:
@@ -348,28 +351,54 @@ class _Person:
 class _Decided:
     """A chunk whose rows have found their contacts."""
 
+    plain: list[int]
+    """Rows that each make a contact of their own, which is what nearly all rows of a first import do."""
+    plain_ids: list[int]
     people: dict[int, _Person]
+    """The contacts of the other rows."""
     attached: list[tuple[str, str, int]]
     """Identities nobody had, with whom they go to."""
     rejects: dict[int, tuple[str, str]]
 
 
+def _others(chunk: _Chunk, known: dict[identities.Pair, int]) -> set[int]:
+    """The good rows with an identity that somebody has, or that comes twice in the chunk."""
+    others: set[int] = set()
+    for kind, values in chunk.kinds:
+        mine = [values[n] for n in chunk.good]
+        given = [value for value in mine if value is not None]
+        twice = (
+            {value for value, count in Counted(given).items() if count > 1} if len(set(given)) < len(given) else set()
+        )
+        if known or twice:
+            others.update(
+                n for n, value in zip(chunk.good, mine, strict=True) if value in twice or (kind, value) in known
+            )
+    return others
+
+
 def _decide(
-    chunk: _Chunk, known: dict[identities.Pair, int], fresh: Iterator[int], columns: Sequence[Column]
+    chunk: _Chunk, known: dict[identities.Pair, int], others: set[int], fresh: Iterator[int], columns: Sequence[Column]
 ) -> _Decided:
     """Give every good row its contact: the one that its identities point to, or a new one."""
-    decided = _Decided({}, [], dict(chunk.rejects))
+    plain = [n for n in chunk.good if n not in others] if others else chunk.good
+    plain_ids = list(itertools.islice(fresh, len(plain)))
+    decided = _Decided(plain, plain_ids, {}, [], dict(chunk.rejects))
+    for kind, values in chunk.kinds:
+        mine = [values[n] for n in plain]
+        pairs = zip(itertools.repeat(kind), mine, plain_ids)
+        decided.attached += [pair for pair in pairs if pair[1] is not None] if None in mine else list(pairs)  # type: ignore[arg-type,misc]
     people, owner = decided.people, dict(known)
-    for n in chunk.good:
-        pairs = [(kind, value) for kind, values in chunk.kinds if (value := values[n]) is not None]
-        owners = {owner[pair] for pair in pairs if pair in owner}
+    for n in sorted(others):
+        pairs_of_row = [(kind, value) for kind, values in chunk.kinds if (value := values[n]) is not None]
+        owners = {owner[pair] for pair in pairs_of_row if pair in owner}
         if len(owners) > 1:
-            decided.rejects[n] = (columns[0].header, _different(pairs, owner))
+            decided.rejects[n] = (columns[0].header, _different(pairs_of_row, owner))
             continue
         contact_id = owners.pop() if owners else next(fresh)
         if contact_id not in people:
-            people[contact_id] = _Person(contact_id, not any(pair in known for pair in pairs), [])
-        for pair in pairs:
+            people[contact_id] = _Person(contact_id, not any(pair in known for pair in pairs_of_row), [])
+        for pair in pairs_of_row:
             if pair not in owner:
                 owner[pair] = contact_id
                 decided.attached.append((*pair, contact_id))
@@ -440,7 +469,7 @@ class _Run:
         """Pass over the rows that are in already, remembering whom they were about; mend the rejects file."""
         left, line = self._taken.position, 0
         while left > 0 and (chunk := self._reader.next(min(left, self._job.chunk))) is not None:
-            self._seen.update(_mark(chunk, n) for n in chunk.good)
+            self._seen.update(_marks(chunk, chunk.good))
             left, line = left - len(chunk.records), chunk.records[-1][0]
         _keep_rejects(self._job.rejects, line)
 
@@ -486,22 +515,21 @@ class _Run:
 
     def _count(self, chunk: _Chunk, decided: _Decided) -> tuple[set[int], dict[str, int]]:
         """The counts after this chunk, and the marks of its rows."""
-        marks: set[int] = set()
-        duplicates = 0
+        marks = set(_marks(chunk, decided.plain))
+        repeated = len(marks & self._seen)
+        duplicates, created = repeated, len(decided.plain) - repeated
         first_rows = {person.rows[0] for person in decided.people.values() if person.new}
-        created = len(first_rows)
-        for n in chunk.good:
-            if n in decided.rejects:
-                continue
-            mark = _mark(chunk, n)
-            if mark in marks or mark in self._seen:
-                duplicates += 1
-                created -= n in first_rows  # in a dry run, where the contact of the earlier chunk was not kept
+        others = sorted(n for person in decided.people.values() for n in person.rows)
+        for n, mark in zip(others, _marks(chunk, others), strict=True):
+            # In a dry run a row can be new and yet seen: the contact of the earlier chunk was not kept.
+            seen = mark in marks or mark in self._seen
+            duplicates += seen
+            created += n in first_rows and not seen
             marks.add(mark)
         taken = self._taken
         return marks, {
             "position": taken.position + len(chunk.records),
-            "accepted": taken.accepted + sum(n not in decided.rejects for n in chunk.good),
+            "accepted": taken.accepted + len(decided.plain) + len(others),
             "rejected": taken.rejected + len(decided.rejects),
             "created": taken.created + created,
             "duplicates": taken.duplicates + duplicates,
@@ -523,9 +551,15 @@ _SAVE = text(
 )
 
 
-def _mark(chunk: _Chunk, n: int) -> int:
-    """A number for the first identity of a row; 64 bits tell millions of them apart."""
-    return next(hash((kind, values[n])) for kind, values in chunk.kinds if values[n] is not None)
+def _marks(chunk: _Chunk, rows: Sequence[int]) -> list[int]:
+    """A number for the first identity of each row; 64 bits tell millions of them apart."""
+    first = chunk.kinds[0][1]
+    values: list[str | None] = [first[n] for n in rows]
+    for _, others in chunk.kinds[1:]:
+        if None not in values:
+            break
+        values = [others[n] if value is None else value for n, value in zip(rows, values, strict=True)]
+    return list(map(hash, values))
 
 
 def _is_race(error: exc.DBAPIError | psycopg.Error) -> bool:
@@ -537,34 +571,53 @@ def _is_race(error: exc.DBAPIError | psycopg.Error) -> bool:
 async def _write(connection: AsyncConnection, chunk: _Chunk, job: _Job, limits: Limits, taken: _Taken) -> _Decided:
     """Write one chunk: who the rows are about, then contacts, identities and consents."""
     await identities.hold_off_erasure(connection)
-    values = [(kind, values[n]) for kind, values in chunk.kinds for n in chunk.good]
-    known = await identities.lookup(connection, [(kind, value) for kind, value in values if value is not None])
-    strangers = sum(not any((kind, values[n]) in known for kind, values in chunk.kinds) for n in chunk.good)
-    decided = _decide(chunk, known, await _reserve(connection, strangers), job.columns)
+    known = await _known(connection, chunk)
+    others = _others(chunk, known)
+    decided = _decide(chunk, known, others, await _reserve(connection, len(chunk.good)), job.columns)
     met = [person for person in decided.people.values() if not person.new]
     if met:
         over = await _stage(connection, met, limits)
         _leave_out(decided, over, "the contact would carry more attributes or tags than a contact may")
         await connection.execute(_UPDATE)
-    new = [person for person in decided.people.values() if person.new]
-    await _copy(
-        connection,
-        "contact (id, language, time_zone, tags, attributes)",
-        ((p.id, p.language, p.time_zone, _array(p.tags), f"{{{p.fragment}}}") for p in new),
-    )
+    await _copy(connection, "contact (id, language, time_zone, tags, attributes)", _contacts(chunk, decided))
     await _copy(connection, "identity (kind, value, contact_id)", sorted(decided.attached))
     if job.options.consents:
         await _write_consents(connection, chunk, decided, job, taken)
     return decided
 
 
-async def _reserve(connection: AsyncConnection, count: int) -> Iterator[int]:
-    """Ids for contacts about to be made."""
-    rows = await connection.execute(
-        text("select nextval(pg_get_serial_sequence('contact', 'id')) from generate_series(1, :count)"),
-        {"count": count},
+async def _known(connection: AsyncConnection, chunk: _Chunk) -> dict[identities.Pair, int]:
+    """The contacts behind those identities of the good rows that somebody has."""
+    given = [(kind, value) for kind, values in chunk.kinds for n in chunk.good if (value := values[n]) is not None]
+    return await identities.lookup(connection, given)
+
+
+def _contacts(chunk: _Chunk, decided: _Decided) -> Iterator[Sequence[object]]:
+    """The contacts to be made, as COPY takes them."""
+    plain = decided.plain
+    yield from zip(
+        decided.plain_ids,
+        [chunk.language[n] for n in plain],
+        [chunk.time_zone[n] for n in plain],
+        [_array(chunk.tags[n]) for n in plain],
+        [f"{{{chunk.fragments[n]}}}" for n in plain],
+        strict=True,
     )
-    return iter(rows.scalars().all())
+    for person in decided.people.values():
+        if person.new:
+            yield _staged(person)
+
+
+def _staged(person: _Person) -> Sequence[object]:
+    return person.id, person.language, person.time_zone, _array(person.tags), f"{{{person.fragment}}}"
+
+
+async def _reserve(connection: AsyncConnection, count: int) -> Iterator[int]:
+    """Ids for contacts about to be made. Those that turn out not to be needed stay unused."""
+    raw = await driver(connection)
+    query = "select nextval((select pg_get_serial_sequence('contact', 'id')::regclass)) from generate_series(1, %s)"
+    cursor = await raw.execute(query, (count,), binary=True)
+    return itertools.chain.from_iterable(await cursor.fetchall())
 
 
 async def _copy(connection: AsyncConnection, target: str, rows: Iterable[Sequence[object]]) -> None:
@@ -626,11 +679,7 @@ _UPDATE = text(
 async def _stage(connection: AsyncConnection, people: Iterable[_Person], limits: Limits) -> set[int]:
     """Lay what is said about known contacts beside them; gives those who would carry too much, and drops them."""
     await connection.execute(text(_STAGE))
-    await _copy(
-        connection,
-        "staged_contact",
-        ((p.id, p.language, p.time_zone, _array(p.tags), f"{{{p.fragment}}}") for p in people),
-    )
+    await _copy(connection, "staged_contact", map(_staged, people))
     await connection.execute(text("analyze staged_contact"))
     over = await connection.execute(
         _OVER, {"bytes": limits.bytes, "tags": limits.tags, "attributes": limits.attributes}
@@ -658,29 +707,34 @@ async def _write_consents(
     connection: AsyncConnection, chunk: _Chunk, decided: _Decided, job: _Job, taken: _Taken
 ) -> None:
     """What the rows say about consent, said at the time the import began: a later row of the file overrules it."""
-    at = taken.started_at.isoformat()
-    said = [
-        (person, channel, purpose)
-        for person in decided.people.values()
-        if person.consent is not None
-        for channel, purpose in job.options.consents
+    at, pairs = taken.started_at.isoformat(), job.options.consents
+    new = [
+        (contact_id, granted, n)
+        for contact_id, n in zip(decided.plain_ids, decided.plain, strict=True)
+        if (granted := chunk.consent[n]) is not None
     ]
+    met: list[tuple[int, bool, int]] = []
+    for person in decided.people.values():
+        if person.consent is not None:
+            (new if person.new else met).append((person.id, person.consent, person.consent_row))
     await _copy(
         connection,
         "consent_record (contact_id, channel, purpose, granted, recorded_at, source, evidence)",
         (
-            (p.id, channel, purpose, p.consent, at, "import", _evidence(chunk, p.consent_row, taken))
-            for p, channel, purpose in said
+            (contact_id, channel, purpose, granted, at, "import", _evidence(chunk, n, taken))
+            for channel, purpose in pairs
+            for contact_id, granted, n in itertools.chain(new, met)
         ),
     )
     await _copy(
         connection,
         "consent (contact_id, channel, purpose, granted, changed_at)",
-        ((p.id, channel, purpose, p.consent, at) for p, channel, purpose in said if p.new),
+        ((contact_id, channel, purpose, granted, at) for channel, purpose in pairs for contact_id, granted, _ in new),
     )
-    if met := [(p.id, channel, purpose, p.consent) for p, channel, purpose in said if not p.new]:
+    if met:
+        rows = ((contact_id, channel, purpose, granted) for channel, purpose in pairs for contact_id, granted, _ in met)
         await connection.execute(text(_STAGE_CONSENTS))
-        await _copy(connection, "staged_consent", met)
+        await _copy(connection, "staged_consent", rows)
         await connection.execute(_MERGE_CONSENTS, {"at": taken.started_at})
 
 
