@@ -29,6 +29,10 @@ class Settings(BaseSettings):
     database: str | None = Field(None, description="postgresql://… of an external server; embedded if unset.")
     database_pool: int = Field(10, ge=1, le=200, description="Connections a process may hold.")
 
+    postgres_user: str | None = Field(
+        None, description="System user of the embedded PostgreSQL when root runs Kaskad; `kaskad` if unset."
+    )
+
     temporal: str | None = Field(None, description="host:port of an external Temporal; embedded if unset.")
     temporal_namespace: str = "default"
     temporal_tls: bool = False

@@ -21,6 +21,7 @@ from core.errors import Misconfigured
 from core.settings import Settings
 from studio import api as web
 from studio import doctor as examination
+from studio.stack.role import ROLES
 from studio.stack.supervisor import running_stack
 
 app = typer.Typer(
@@ -52,15 +53,24 @@ def root(
 
 
 @app.command()
-def up(host: _Host = None, port: _Port = None) -> None:
+def up(
+    host: _Host = None,
+    port: _Port = None,
+    role: Annotated[
+        list[str] | None, typer.Option(help="Only these of api, worker and router; may be repeated.")
+    ] = None,
+) -> None:
     """Run everything on this machine: PostgreSQL, Temporal, API, worker and router. Ctrl-C stops it."""
-    run(_up(_listening(host, port)))
+    roles = role or list(ROLES)
+    if unknown := sorted(set(roles) - set(ROLES)):
+        raise typer.BadParameter(f"no such role: {', '.join(unknown)}; there are {', '.join(ROLES)}")
+    run(_up(_listening(host, port), roles))
 
 
-async def _up(settings: Settings) -> None:
+async def _up(settings: Settings, roles: list[str]) -> None:
     logs.configure(settings)
     with console.status("starting") as status:
-        stack_of_parts = running_stack(settings, say=lambda words: status.update(words + " …"))
+        stack_of_parts = running_stack(settings, roles, say=lambda words: status.update(words + " …"))
         await _until_told(_stay_up(stack_of_parts, status.stop))
     console.print("Stopped. Everything is kept; `kaskad up` goes on from here.")
 

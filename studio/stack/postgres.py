@@ -34,6 +34,8 @@ MAJOR = "18"
 DATABASE = "kaskad"
 _SUPERUSER = "postgres"
 _OWNER = "kaskad"
+OWN_USER = "kaskad"
+"""The system user that is made for the server when root runs Kaskad."""
 _SOCKET_PATH_LIMIT = 90  # sun_path holds 108 bytes, and the file's name takes 14 to 17
 _START_TIMEOUT = 60
 _ATTEMPTS = 20
@@ -41,7 +43,15 @@ _DISK_NEEDED = 300 << 20
 
 
 class EmbeddedPostgres:
-    """One server over `<data>/postgres`. Start it, use `url`, stop it; it remembers everything in between."""
+    """One server over `<data>/postgres`. Start it, use `url`, stop it; it remembers everything in between.
+
+    Args:
+        data: the data folder.
+        port: of 127.0.0.1.
+        log: the file that its output is added to.
+        account: the unprivileged user it runs as; None for our own, which must not be root.
+        options: server settings beside or instead of the sensible ones.
+    """
 
     name = "postgres"
 
@@ -86,7 +96,6 @@ class EmbeddedPostgres:
             Misconfigured: the server's user cannot reach the data folder, or the disk is full.
             DatabaseUnavailable: the server does not come up; its log says why.
         """
-        self._account = self._account or _account(self._home)
         self._require_space()
         self._make_home()
         self._programs = await asyncio.to_thread(_reachable_programs, self.data, self._account)
@@ -317,27 +326,41 @@ def _kept_secret(data: Path) -> str:
     return path.read_text()
 
 
-def _account(home: Path) -> Account | None:
-    """Who the server runs as: ourselves (None), or for root the account it had before, `kaskad` or `nobody`."""
+def server_account(data: Path, wanted: str | None = None) -> Account | None:
+    """Who the server over a data folder runs as: ourselves (None), or for root an unprivileged account.
+
+    That is the one who owns the cluster already, the one asked for, `kaskad` (made if need be), or `nobody`.
+
+    Raises:
+        Misconfigured: the account does not exist.
+    """
     if os.geteuid() != 0:
         return None
     with contextlib.suppress(FileNotFoundError, KeyError):
-        owner = Account.owning(home / MAJOR)
+        owner = Account.owning(data / "postgres" / MAJOR)
         if owner.uid != 0:
             return owner
-    with contextlib.suppress(KeyError):
-        return Account.named("kaskad")
-    with contextlib.suppress(OSError, subprocess.CalledProcessError, KeyError):
-        command = ["useradd", "--system", "--no-create-home", "--home-dir", "/", "--shell", "/usr/sbin/nologin"]
-        subprocess.run([*command, "kaskad"], check=True, capture_output=True)  # noqa: S603
-        return Account.named("kaskad")
+    if wanted is None:
+        return _own_account()
     try:
-        return Account.named("nobody")
+        return Account.named(wanted)
     except KeyError:
-        raise Misconfigured(
-            "PostgreSQL does not run as root and this machine has no user for it: create one named `kaskad` "
-            "(useradd --system kaskad), or run Kaskad as an ordinary user"
-        ) from None
+        raise Misconfigured(f"KASKAD_POSTGRES_USER names {wanted!r}, and this machine has no such user") from None
+
+
+def _own_account() -> Account:
+    command = ["useradd", "--system", "--no-create-home", "--home-dir", "/", "--shell", "/usr/sbin/nologin", OWN_USER]
+    with contextlib.suppress(KeyError):
+        return Account.named(OWN_USER)
+    with contextlib.suppress(OSError, subprocess.CalledProcessError, KeyError):
+        subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - fixed words
+        return Account.named(OWN_USER)
+    with contextlib.suppress(KeyError):
+        return Account.named("nobody")
+    raise Misconfigured(
+        "PostgreSQL does not run as root and this machine has no user for it: create one named `kaskad` "
+        "(useradd --system kaskad), or run Kaskad as an ordinary user"
+    )
 
 
 def _can(account: Account, *command: str | Path) -> bool:

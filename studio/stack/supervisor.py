@@ -27,7 +27,7 @@ from core.errors import Conflict, KaskadError, Misconfigured
 from core.running import Running
 from core.settings import Settings
 from studio.stack import process
-from studio.stack.postgres import EmbeddedPostgres
+from studio.stack.postgres import EmbeddedPostgres, server_account
 from studio.stack.role import ROLES, Role
 from studio.stack.temporal import EmbeddedTemporal, plain
 
@@ -171,7 +171,8 @@ async def _start_database(stack: Stack, ports: "_Ports", say: Callable[[str], No
     settings = stack.settings
     if settings.database is None:
         say("starting PostgreSQL")
-        server = EmbeddedPostgres(settings.data, ports.take("postgres"), _log(settings, "postgres"))
+        account = server_account(settings.data, settings.postgres_user)
+        server = EmbeddedPostgres(settings.data, ports.take("postgres"), _log(settings, "postgres"), account=account)
         await stack.add(server)
         stack.settings = settings.model_copy(update={"database": server.url})
     assert stack.settings.database is not None  # noqa: S101 - set above
