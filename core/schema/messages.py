@@ -112,3 +112,15 @@ message = Table(
     Index("ix_message_unsettled", "provider_id", "created_at", postgresql_where=text("state in (10, 20, 30)")),
     postgresql_partition_by="RANGE (created_at)",
 )
+
+caught_letter = Table(
+    "caught_letter",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    moment("received_at", default=True),
+    Column("sender", Text, nullable=False),
+    Column("recipient", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("source", LargeBinary, nullable=False),
+    comment="What the built-in mailbox caught in demo mode; the newest are kept",
+)

@@ -246,6 +246,17 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_provider_name")),
     )
     op.create_table(
+        "caught_letter",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("sender", sa.Text(), nullable=False),
+        sa.Column("recipient", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("source", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_caught_letter")),
+        comment="What the built-in mailbox caught in demo mode; the newest are kept",
+    )
+    op.create_table(
         "rate_limit",
         sa.Column("name", sa.Text(), nullable=False, comment="provider, or provider and domain"),
         sa.Column(
@@ -459,6 +470,7 @@ def downgrade() -> None:
     op.drop_table("step_visit")
     op.drop_table("segment")
     op.drop_table("rate_limit")
+    op.drop_table("caught_letter")
     op.drop_table("provider")
     op.drop_index("ix_message_unsettled", table_name="message", postgresql_where=sa.text("state in (10, 20, 30)"))
     op.drop_index("ix_message_contact_id_created_at", table_name="message")
