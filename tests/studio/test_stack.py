@@ -201,7 +201,7 @@ async def _fetch(url: str, query: str) -> list[str]:
     import psycopg
 
     async with await psycopg.AsyncConnection.connect(url) as connection:
-        cursor = await connection.execute(query)  # type: ignore[arg-type]
+        cursor = await connection.execute(query)
         return [row[0] for row in await cursor.fetchall()]
 
 
