@@ -4,12 +4,17 @@ The engine calls two things: `prepare`, which decides and writes the ledger rows
 `Delivery.deliver`, which renders and hands over. See docs/delivery.md.
 """
 
+from channels.attempt import Superseded
+from channels.delivery import Delivery
+from channels.ledger import prepare
+from channels.policy import Rules
 from channels.provider import EmailProvider, Letter, NotNow, Outcome, Receipt
 from channels.requests import Delivered, DeliverRequest, Item, PrepareRequest, Verdict
 
 __all__ = [
     "DeliverRequest",
     "Delivered",
+    "Delivery",
     "EmailProvider",
     "Item",
     "Letter",
@@ -17,5 +22,8 @@ __all__ = [
     "Outcome",
     "PrepareRequest",
     "Receipt",
+    "Rules",
+    "Superseded",
     "Verdict",
+    "prepare",
 ]

@@ -3,6 +3,7 @@
 import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
+from urllib.parse import urlencode
 
 from cryptography.fernet import Fernet, InvalidToken
 from sqlalchemy import bindparam, text
@@ -17,11 +18,8 @@ from core.settings import Settings
 DEFAULT = "default"
 STATES = ("active", "paused", "removed")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-# What may be set on a provider, with its lowest and highest value.
-OPTIONS: dict[str, tuple[float, float]] = {
-    "per_second": (0.001, 100_000),
-    "give_up_hours": (0.01, 24 * 14),
-}
+# What may be set on every provider, with its lowest and highest value. Other settings belong to its URL.
+OPTIONS: dict[str, tuple[float, float]] = {"give_up_hours": (0.01, 24 * 14)}
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ async def add(
         settings: for the key.
         name: lower-case letters, digits and hyphens; names its task queue, too.
         url: where it is, with user and password.
-        options: see OPTIONS.
+        options: those in OPTIONS, and what the URL of this kind takes as its query.
 
     Raises:
         InvalidInput: the name, URL or an option cannot be used.
@@ -65,8 +63,13 @@ async def add(
     if not _NAME.fullmatch(name):
         raise InvalidInput(Problem(f"{name!r} is no name for a provider", "use a-z, 0-9 and hyphens, at most 63"))
     scheme = scheme_of(url)
-    scheme.open(url, settings)
-    parsed = parse_options(options or {})
+    own = {key: value for key, value in (options or {}).items() if key not in OPTIONS}
+    if own and not scheme.query:
+        raise InvalidInput(Problem(f"{', '.join(own)}: no setting of this provider", f"there are {', '.join(OPTIONS)}"))
+    if own:
+        url += ("&" if "?" in url else "?") + urlencode(own)
+    scheme.open(url, settings, None)
+    parsed = parse_options({key: value for key, value in (options or {}).items() if key in OPTIONS})
     row = await connection.execute(
         text(
             "insert into provider (name, channel, secret, settings) values (:name, :channel, :secret, :options) "
@@ -184,20 +187,17 @@ def parse_options(given: dict[str, str]) -> dict[str, float]:
     """The options of a provider as numbers.
 
     Raises:
-        InvalidInput: an unknown option or a value out of its range.
+        InvalidInput: a value out of its range.
     """
     problems, parsed = [], {}
     for key, value in given.items():
-        low, high = OPTIONS.get(key, (0.0, 0.0))
+        low, high = OPTIONS[key]
         try:
-            number = float(value)
+            parsed[key] = float(value)
         except ValueError:
-            number = float("nan")
-        if key not in OPTIONS:
-            problems.append(Problem(f"{key!r} is no setting of a provider", f"there are {', '.join(OPTIONS)}"))
-        elif not low <= number <= high:
+            parsed[key] = float("nan")
+        if not low <= parsed[key] <= high:
             problems.append(Problem(f"{key} cannot be {value!r}", f"give a number from {low:g} to {high:g}"))
-        parsed[key] = number
     if problems:
         raise InvalidInput(*problems)
     return parsed

@@ -1,7 +1,8 @@
 """Every kind of provider there is: the scheme of its URL, and what opens it. A new kind is one line here."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from difflib import get_close_matches
 from urllib.parse import urlsplit
 
@@ -10,7 +11,9 @@ from channels.provider import EmailProvider
 from core.errors import InvalidInput, Problem
 from core.settings import Settings
 
-Opener = Callable[[str, Settings], EmailProvider]
+Take = Callable[[str, float, int, timedelta], Awaitable[timedelta]]
+"""Reserves turns that all workers share: a name, messages a second, how many, within what time; see channels.limits."""
+Opener = Callable[[str, Settings, Take | None], EmailProvider]
 
 
 @dataclass(frozen=True)
@@ -19,33 +22,50 @@ class Scheme:
 
     channel: str
     open: Opener
-    """Makes the provider from its URL without connecting; raises InvalidInput for a URL that cannot work."""
+    """Makes the provider from its URL without connecting; raises InvalidInput for a URL that cannot work. Without a
+    `Take` its rate limits hold for this process alone."""
     needs_content: bool = True
     """False only for the black hole: letters are not rendered, and values they lack are not noticed."""
     idempotent: bool = False
     """Whether it knows a letter by its message id and never sends it twice; in-doubt letters are then repeated."""
     batch: int = 100
     """Letters claimed and handed over together; as many may be in doubt after a crash."""
+    query: bool = False
+    """Whether its URL takes settings as a query."""
 
 
-def _smtp(url: str, settings: Settings) -> EmailProvider:
-    from channels.email import open_smtp  # noqa: PLC0415  not loaded by processes that send nothing
+def _smtp(url: str, settings: Settings, take: Take | None) -> EmailProvider:
+    # Not loaded by processes that send nothing.
+    from channels.email import PATIENCE, TOTAL, Allow, SmtpSettings, open_smtp  # noqa: PLC0415
 
-    return open_smtp(url, settings)
+    def allow(take: Take) -> Allow:
+        options = SmtpSettings.of(url).options
+
+        async def turn(name: str, n: int) -> timedelta:
+            rate = options.per_second if name == TOTAL else options.domain_per_second
+            return await take(name, rate, n, PATIENCE) if rate else timedelta()
+
+        return turn
+
+    return open_smtp(url, settings, allow(take) if take else None)
 
 
-def _mailbox(url: str, settings: Settings) -> EmailProvider:
+def _mailbox(url: str, settings: Settings, _take: Take | None) -> EmailProvider:
     from channels.email import open_mailbox  # noqa: PLC0415
 
     return open_mailbox(url, settings)
 
 
+def _blackhole(_url: str, _settings: Settings, _take: Take | None) -> EmailProvider:
+    return Blackhole()
+
+
 SCHEMES: dict[str, Scheme] = {
-    "smtp": Scheme("email", _smtp),
-    "smtps": Scheme("email", _smtp),
-    "smtp+starttls": Scheme("email", _smtp),
+    "smtp": Scheme("email", _smtp, query=True),
+    "smtps": Scheme("email", _smtp, query=True),
+    "smtp+starttls": Scheme("email", _smtp, query=True),
     "mailbox": Scheme("email", _mailbox),
-    "blackhole": Scheme("email", lambda _url, _settings: Blackhole(), needs_content=False, batch=500),
+    "blackhole": Scheme("email", _blackhole, needs_content=False, batch=500),
 }
 
 

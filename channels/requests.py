@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from channels.policy import NO_RULES, Rules
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -26,6 +28,7 @@ class PrepareRequest:
     at: datetime
     """When the batch was made; the same on every retry. It becomes message.created_at."""
     items: list[Item]
+    rules: Rules = NO_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class DeliverRequest:
     items: list[Item]
     repeat_in_doubt: bool
     """Whether a message that a crash left in doubt is sent again."""
+    rules: Rules = NO_RULES
+    """The same as in the PrepareRequest."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,74 @@
+"""Handing prepared messages to their provider. See docs/delivery.md."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from channels import limits, providers
+from channels.attempt import Attempt
+from channels.letters import Workshop
+from channels.provider import EmailProvider, NotNow
+from channels.providers import Provider
+from channels.registry import Take
+from channels.rendering import Links, TemplateCache
+from channels.requests import Delivered, DeliverRequest
+from core.database import Database
+from core.settings import Settings
+
+PAUSED_WAIT = timedelta(seconds=30)
+
+
+class Delivery:
+    """What a worker process delivers with: the database, open providers, compiled templates. One for a process."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._workshop = Workshop(settings, Links(settings), TemplateCache())
+        self._carriers: dict[tuple[str, str], EmailProvider] = {}
+
+    async def deliver(self, request: DeliverRequest, heartbeat: Callable[[], None]) -> Delivered:
+        """Hand over the items of a prepared batch and write down what became of each.
+
+        The call may be repeated after any failure, and while an earlier one still runs: it goes on where the other
+        stopped, and no letter is handed over by both. Letters that a dead attempt left in doubt are handed over
+        again only if the request says so, or the provider knows its letters by their ids.
+
+        Args:
+            request: the items, all prepared with the same `at`.
+            heartbeat: called every few seconds at least.
+
+        Returns:
+            The final word on every item.
+
+        Raises:
+            NotNow: nothing more can leave for a while; it says how long.
+            NotFound: the provider does not exist any more.
+            Superseded: a later call has taken over.
+            DatabaseUnavailable: PostgreSQL went away.
+        """
+        async with self._database.begin() as connection:
+            provider = await providers.find(connection, self._settings, request.provider)
+        if provider.state == "paused":
+            raise NotNow(f"the provider {provider.name} is paused", PAUSED_WAIT)
+        attempt = Attempt(self._database, self._workshop, provider, self._carrier(provider), request, heartbeat)
+        return await attempt.run()
+
+    async def close(self) -> None:
+        """Close the providers' connections."""
+        carriers, self._carriers = self._carriers, {}
+        for carrier in carriers.values():
+            await carrier.close()
+
+    def _carrier(self, provider: Provider) -> EmailProvider:
+        """The open provider. One whose URL has changed stays open beside the new one: letters may be on its wire."""
+        key = (provider.name, provider.url)
+        if key not in self._carriers:
+            self._carriers[key] = provider.scheme.open(provider.url, self._settings, self._taker(provider.name))
+        return self._carriers[key]
+
+    def _taker(self, provider: str) -> Take:
+        async def take(name: str, per_second: float, n: int, within: timedelta) -> timedelta:
+            async with self._database.begin() as connection:
+                return await limits.take(connection, f"{provider}:{name}", per_second, n, within)
+
+        return take

@@ -1,0 +1,211 @@
+"""The ledger: one row for each message, written before anything leaves, its state only moving forward."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from channels import providers, templates
+from channels.facts import Batch, Known, gather
+from channels.metrics import MESSAGES
+from channels.policy import DelayUntil, Reason, Skip, decide
+from channels.requests import PrepareRequest, Verdict
+from core.clock import now
+from core.database import driver
+from core.errors import Conflict
+from core.ids import message_id
+from core.schema.messages import MessageState
+from core.settings import Settings
+
+# One statement for the batch. A row that is there stays as it is: the activity was repeated.
+_INSERT = """
+insert into message (id, created_at, contact_id, enrollment_id, version_id, template_version_id, visit, step,
+    provider_id, state, channel, purpose, address, reason)
+select n.id, %(at)s, n.contact_id, n.enrollment_id, %(version_id)s, %(template_version_id)s, n.visit, %(step)s,
+    case when n.state = 10 then cast(%(provider_id)s as smallint) end, n.state, %(channel)s, %(purpose)s,
+    n.address, n.reason
+from unnest(%(ids)s::uuid[], %(contacts)s::bigint[], %(enrollments)s::bigint[], %(visits)s::int[],
+    %(states)s::smallint[], %(addresses)s::text[], %(reasons)s::text[])
+    as n (id, contact_id, enrollment_id, visit, state, address, reason)
+on conflict do nothing
+returning id
+"""
+_PRESENT = """
+select m.id, m.state, m.reason, p.name from message m left join provider p on p.id = m.provider_id
+where m.created_at = %(at)s and m.id = any(%(ids)s)
+"""
+
+
+async def prepare(connection: AsyncConnection, settings: Settings, request: PrepareRequest) -> list[Verdict]:
+    """Ask the policy about each item and write the ledger rows, as one part of the caller's transaction.
+
+    A repeat gives the verdicts of the rows that are there, whatever the policy would say now. An item that is to be
+    delayed gets no row; it is asked about again when its time has come.
+
+    Args:
+        connection: an open transaction.
+        settings: of the installation.
+        request: the batch. A thousand items take about 50 ms, PostgreSQL included.
+
+    Returns:
+        One verdict for each item, in the same order.
+
+    Raises:
+        NotFound: the template was never published.
+        Misconfigured: no provider carries the channel.
+        Conflict: the template is for another channel.
+    """
+    if not request.items:
+        return []
+    template = await templates.find(connection, request.template)
+    if template.channel != request.channel:
+        raise Conflict(f"the template {request.template!r} is for {template.channel}, not for {request.channel}")
+    provider_id, provider = await providers.choose(connection, request.channel)
+    batch = Batch(request.channel, request.purpose, request.version_id, request.step, request.at)
+    ids = {item.enrollment_id: message_id(item.enrollment_id, item.visit) for item in request.items}
+    known = await gather(connection, batch, ids, request.rules)
+    moment = now()
+    drafts = [_draft(request, item.enrollment_id, item.visit, ids, known, moment) for item in request.items]
+    written = await _insert(connection, request, template.id, provider_id, drafts)
+    present = await _present(connection, request.at, [draft.id for draft in drafts if draft.id not in written])
+    _count(request.channel, drafts, written)
+    return [_verdict(draft, provider, present.get(draft.id)) for draft in drafts]
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A row to be, or the decision that there is none."""
+
+    id: UUID
+    enrollment_id: int
+    visit: int
+    contact_id: int | None
+    address: str | None
+    skip: str | None
+    until: datetime | None
+
+
+def _draft(
+    request: PrepareRequest, number: int, visit: int, ids: dict[int, UUID], known: dict[int, Known], at: datetime
+) -> _Draft:
+    found = known.get(number)
+    if found is None:
+        return _Draft(ids[number], number, visit, None, None, str(Reason.CONTACT_GONE), None)
+    decision = decide(found.facts, at, request.rules)
+    skip = str(decision) if isinstance(decision, Skip) else None
+    until = decision.at if isinstance(decision, DelayUntil) else None
+    return _Draft(ids[number], number, visit, found.contact_id, found.facts.address, skip, until)
+
+
+async def _insert(
+    connection: AsyncConnection,
+    request: PrepareRequest,
+    template_version_id: int,
+    provider_id: int,
+    drafts: list[_Draft],
+) -> set[UUID]:
+    rows = [draft for draft in drafts if draft.contact_id is not None and draft.until is None]
+    if not rows:
+        return set()
+    values = {
+        "at": request.at,
+        "version_id": request.version_id,
+        "template_version_id": template_version_id,
+        "step": request.step,
+        "provider_id": provider_id,
+        "channel": request.channel,
+        "purpose": request.purpose,
+        "ids": [row.id for row in rows],
+        "contacts": [row.contact_id for row in rows],
+        "enrollments": [row.enrollment_id for row in rows],
+        "visits": [row.visit for row in rows],
+        "states": [int(MessageState.QUEUED if row.skip is None else MessageState.SKIPPED) for row in rows],
+        "addresses": [row.address for row in rows],
+        "reasons": [row.skip for row in rows],
+    }
+    done = await (await driver(connection)).execute(_INSERT, values)
+    return {row[0] for row in await done.fetchall()}
+
+
+async def _present(
+    connection: AsyncConnection, at: datetime, ids: Sequence[UUID]
+) -> dict[UUID, tuple[int, str | None, str | None]]:
+    if not ids:
+        return {}
+    rows = await (await driver(connection)).execute(_PRESENT, {"at": at, "ids": list(ids)})
+    return {row[0]: (row[1], row[2], row[3]) for row in await rows.fetchall()}
+
+
+def _verdict(draft: _Draft, provider: str, present: tuple[int, str | None, str | None] | None) -> Verdict:
+    if present is not None:
+        state, reason, name = present
+        if state == MessageState.SKIPPED:
+            return Verdict(draft.enrollment_id, "skip", reason=reason)
+        return Verdict(draft.enrollment_id, "deliver", provider=name)
+    if draft.skip is not None:
+        return Verdict(draft.enrollment_id, "skip", reason=draft.skip)
+    if draft.until is not None:
+        return Verdict(draft.enrollment_id, "delay", until=draft.until)
+    return Verdict(draft.enrollment_id, "deliver", provider=provider)
+
+
+def _count(channel: str, drafts: Iterable[_Draft], written: set[UUID]) -> None:
+    skipped = sum(draft.skip is not None and draft.id in written for draft in drafts)
+    MESSAGES.labels(channel, "skipped").inc(skipped)
+    MESSAGES.labels(channel, "queued").inc(len(written) - skipped)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where one row is to move, and what is to be written with it."""
+
+    id: UUID
+    state: MessageState
+    reason: str | None = None
+    provider_message_id: str | None = None
+
+
+_REASON_LIMIT = 500
+# Only forward, and only if nobody else has taken the row over: a row in HANDING belongs to the attempt whose claim is
+# on it. One that a successor held to be in doubt may still be settled by the attempt that knows.
+_ADVANCE = """
+update message m set state = n.state, claim = null, claimed_at = null,
+    reason = coalesce(n.reason, case when n.state < 50 then m.reason end),
+    provider_message_id = coalesce(n.provider_message_id, m.provider_message_id),
+    accepted_at = case when n.state = 50 then clock_timestamp() else m.accepted_at end
+from unnest(%(ids)s::uuid[], %(states)s::smallint[], %(reasons)s::text[], %(provider_ids)s::text[])
+    as n (id, state, reason, provider_message_id)
+where m.id = n.id and m.created_at = %(at)s and m.state < n.state
+    and (m.state <> 20 or m.claim = %(claim)s)
+returning m.id
+"""
+
+
+async def advance(
+    connection: AsyncConnection, at: datetime, steps: Sequence[Step], claim: UUID | None = None
+) -> set[UUID]:
+    """Move rows forward; returns the ids of those that moved.
+
+    A row that is as far already, or that another attempt has claimed, stays as it is.
+
+    Args:
+        connection: an open transaction.
+        at: message.created_at of the rows.
+        steps: where each is to move.
+        claim: the attempt that asks; rows being handed over move only for the attempt that has them.
+    """
+    if not steps:
+        return set()
+    values: dict[str, Any] = {
+        "at": at,
+        "claim": claim,
+        "ids": [step.id for step in steps],
+        "states": [int(step.state) for step in steps],
+        "reasons": [step.reason[:_REASON_LIMIT] if step.reason else None for step in steps],
+        "provider_ids": [step.provider_message_id for step in steps],
+    }
+    done = await (await driver(connection)).execute(_ADVANCE, values)
+    return {row[0] for row in await done.fetchall()}

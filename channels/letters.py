@@ -1,0 +1,103 @@
+"""From claimed rows to letters: the contacts' values, the templates, the links."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from channels.claims import Claimed
+from channels.policy import Reason, Skip
+from channels.provider import Letter
+from channels.rendering import Compiled, Links, Rendered, TemplateCache, render, scopes
+from contacts import consents
+from core.database import driver
+from core.settings import Settings
+
+_CONTEXT = """
+select e.id, c.id, c.language, c.time_zone, c.tags, c.attributes, j.name, j.title,
+    {properties}
+from enrollment e
+join contact c on c.id = e.contact_id
+join journey j on j.id = e.journey_id
+{event}
+where e.id = any(%s)
+"""
+_WITHOUT_EVENT = _CONTEXT.format(properties="null", event="")
+_WITH_EVENT = _CONTEXT.format(
+    properties="v.properties",
+    event="left join event v on v.id = e.entry_event_id and v.occurred_at = e.entry_event_at",
+)
+_IDENTITIES = """
+select distinct on (contact_id, kind) contact_id, kind, value from identity where contact_id = any(%s)
+order by contact_id, kind, created_at, value
+"""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What letters are made with; one for each worker process."""
+
+    settings: Settings
+    links: Links
+    templates: TemplateCache
+
+    async def write(
+        self, connection: AsyncConnection, rows: Sequence[Claimed], at: datetime
+    ) -> dict[UUID, Letter | Skip]:
+        """A letter for each row, or why there is none. 100 letters of 17 KB take about 15 ms."""
+        versions = {
+            number: await self.templates.get(connection, number) for number in {row.template_version_id for row in rows}
+        }
+        contexts = await _contexts(connection, rows, list(versions.values()))
+        return {
+            row.id: self._letter(row, at, versions[row.template_version_id], contexts.get(row.enrollment_id))
+            for row in rows
+        }
+
+    def _letter(
+        self, row: Claimed, at: datetime, template: Compiled, context: Mapping[str, Any] | None
+    ) -> Letter | Skip:
+        if context is None:
+            return Skip(Reason.CONTACT_GONE)
+        links = self.links.context(row.id, at)
+        context["contact"].setdefault(row.channel if row.channel == "email" else "phone", row.address)
+        content = render(template, {**context, **links})
+        if isinstance(content, Skip):
+            return content
+        return self._envelope(row, template, content, links["unsubscribe_url"])
+
+    def _envelope(self, row: Claimed, template: Compiled, content: Rendered, unsubscribe: str) -> Letter:
+        headers = {}
+        if consents.needed(row.purpose):
+            # One-click unsubscribing: RFC 8058, section 3.1.
+            headers = {"List-Unsubscribe": f"<{unsubscribe}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
+        sender = template.sender or self.settings.email_from
+        return Letter(row.id, sender, row.address, content.subject, content.html, content.text, headers)
+
+    def blank(self, row: Claimed) -> Letter:
+        """A letter without content, for a provider that reads none."""
+        return Letter(row.id, self.settings.email_from, row.address, "", "", "")
+
+
+async def _contexts(
+    connection: AsyncConnection, rows: Sequence[Claimed], templates: Sequence[Compiled]
+) -> dict[int, dict[str, Any]]:
+    """The values of each enrollment whose contact still exists."""
+    raw = await driver(connection)
+    with_event = any(template.uses("event") for template in templates)
+    statement = _WITH_EVENT if with_event else _WITHOUT_EVENT
+    found = await (await raw.execute(statement, ([row.enrollment_id for row in rows],))).fetchall()
+    identities: dict[int, dict[str, str]] = {}
+    if any(template.uses(f"contact.{kind}") for template in templates for kind in ("email", "phone", "external_id")):
+        known = await (await raw.execute(_IDENTITIES, ([row[1] for row in found],))).fetchall()
+        for contact_id, kind, value in known:
+            identities.setdefault(contact_id, {})[kind] = value
+    contexts = {}
+    for number, contact_id, language, zone, tags, attributes, name, title, properties in found:
+        own = {"id": contact_id, "language": language, "time_zone": zone, "tags": tags}
+        contact = {**attributes, **identities.get(contact_id, {}), **own}
+        contexts[number] = scopes(contact, properties or {}, {"name": name, "title": title})
+    return contexts
