@@ -42,9 +42,9 @@ CAP = Rules(cap=2)
         (replace(GOOD, suppressed="unsubscribed"), Rules(), Skip(Reason.SUPPRESSED, "unsubscribed")),
         (replace(GOOD, suppressed="unsubscribed", purpose="transactional"), Rules(), Send()),
         (
-            replace(GOOD, suppressed="complained", purpose="transactional"),
+            replace(GOOD, suppressed="manual", purpose="transactional"),
             Rules(),
-            Skip(Reason.SUPPRESSED, "complained"),
+            Skip(Reason.SUPPRESSED, "manual"),
         ),
         (replace(GOOD, duplicate=True), Rules(), Skip(Reason.DUPLICATE)),
         (replace(GOOD, sent_lately=1), CAP, Send()),

@@ -41,9 +41,7 @@ async def letter(world: World, at: datetime) -> dict[str, str]:
 
 
 async def events(world: World) -> list[tuple[str, dict[str, Any]]]:
-    rows = await world.run(
-        "select n.name, e.properties from event e join event_name n on n.id = e.name_id order by e.id"
-    )
+    rows = await world.run("select n.name, e.properties from event e join event_name n on n.id = name_id order by e.id")
     return [(name, properties) for name, properties in rows]
 
 
