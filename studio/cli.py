@@ -268,7 +268,7 @@ def _mount() -> None:
     """Add the packages' commands: those with a name as a group, the others at the top."""
     groups: dict[str, typer.Typer] = {}
     for module, name in (
-        ("contacts.cli", "contacts"),
+        ("contacts.cli", None),
         ("segments.cli", "segment"),
         ("journeys.cli", "journey"),
         ("engine.cli", "journey"),

@@ -29,7 +29,7 @@ async def index(request: Request) -> Response:
     """The installation at a glance."""
     async with request.app.state.database.begin() as connection:
         figures = await status.overview(connection)
-    return _page("index.html", figures=figures)
+    return _page(request, "index.html", figures=figures)
 
 
 @router.get("/journeys/{name}", dependencies=[Depends(access.require_page)])
@@ -37,7 +37,7 @@ async def journey(request: Request, name: str) -> Response:
     """One journey: who stands where, what was sent, how it ended."""
     async with request.app.state.database.begin() as connection:
         figures = await status.journey(connection, name)
-    return _page("journey.html", figures=figures)
+    return _page(request, "journey.html", figures=figures)
 
 
 @router.get("/static/kaskad.css")
@@ -46,6 +46,9 @@ async def style() -> Response:
     return FileResponse(_FOLDER / "kaskad.css", media_type="text/css", headers={"Cache-Control": "max-age=300"})
 
 
-def _page(template: str, **values: object) -> HTMLResponse:
-    text = _templates.get_template(template).render(refresh=_REFRESH_SECONDS, at=now(), **values)
+def _page(request: Request, template: str, **values: object) -> HTMLResponse:
+    has_mailbox = any(getattr(route, "path", "") == "/mailbox" for route in request.app.routes)
+    text = _templates.get_template(template).render(
+        refresh=_REFRESH_SECONDS, at=now(), has_mailbox=has_mailbox, **values
+    )
     return HTMLResponse(text, headers={"Cache-Control": "no-store"})

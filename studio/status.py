@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import yaml
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import NotFound
 from core.schema.messages import MessageState
 from journeys.plan import Choose, End, Plan, Send, Split, Step, Update, Wait
+
+_LONGEST_CRITERIA = 100
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,7 @@ def describe(step: Step, plan: Plan) -> str:
         case Wait():
             words = [_wait(step, plan)]
         case Choose():
-            words = [f"if criteria {number}: {plan.steps[target].id}" for number, target in step.branches]
+            words = [f"if {_short(plan.criteria[one])}: {plan.steps[target].id}" for one, target in step.branches]
             words.append(f"otherwise {plan.steps[step.otherwise].id}")
         case Split():
             words = [f"{arm.name} {arm.weight:g}: {plan.steps[arm.next].id}" for arm in step.arms]
@@ -234,6 +237,12 @@ def duration(seconds: float) -> str:
     if rest or not parts:
         parts.append(f"{round(rest, 2):g} s")
     return " ".join(parts)
+
+
+def _short(criteria: Mapping[str, Any]) -> str:
+    """Criteria in one line of YAML, cut where they are long."""
+    line: str = yaml.safe_dump(dict(criteria), default_flow_style=True, allow_unicode=True, width=10_000).strip()
+    return line if len(line) <= _LONGEST_CRITERIA else line[: _LONGEST_CRITERIA - 1] + "…"
 
 
 def _states(counts: Mapping[Any, int]) -> dict[str, int]:
