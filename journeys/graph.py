@@ -1,0 +1,66 @@
+"""What must hold for a plan as a graph: no loop without a wait, no step that nothing leads to."""
+
+from collections.abc import Iterator
+
+from journeys.plan import Choose, End, Plan, Split, Step, Wait
+
+
+def successors(step: Step) -> tuple[int, ...]:
+    """The steps that a step may lead to, in the order they are written."""
+    match step:
+        case Choose():
+            return (*(to for _, to in step.branches), step.otherwise)
+        case Split():
+            return tuple(arm.next for arm in step.arms)
+        case Wait():
+            return (*(way.next for way in step.until), step.next)
+        case End():
+            return ()
+    return (step.next,)
+
+
+def unreachable(plan: Plan) -> list[int]:
+    """The steps that no way leads to."""
+    reached = set(_reached(plan, 0, through_waits=True)) | {0}
+    return [number for number in range(len(plan.steps)) if number not in reached]
+
+
+def restless_loops(plan: Plan) -> list[list[int]]:
+    """Loops in which a contact would run for ever without waiting, from a step back to itself."""
+    loops: list[list[int]] = []
+    named: set[int] = set()
+    for number in range(len(plan.steps)):
+        if number in named or isinstance(plan.steps[number], Wait):
+            continue
+        came_from = _reached(plan, number, through_waits=False)
+        if number in came_from:
+            loop = _way_back(came_from, number)
+            named.update(loop)
+            loops.append(loop)
+    return loops
+
+
+def _reached(plan: Plan, start: int, *, through_waits: bool) -> dict[int, int]:
+    """The steps that can be reached from one, each with the step it was first reached from."""
+    came_from: dict[int, int] = {}
+    front = [start]
+    while front:
+        here = front.pop(0)
+        if isinstance(plan.steps[here], Wait) and not through_waits:
+            continue
+        for there in successors(plan.steps[here]):
+            if there not in came_from:
+                came_from[there] = here
+                front.append(there)
+    return came_from
+
+
+def _way_back(came_from: dict[int, int], number: int) -> list[int]:
+    return [number, *reversed(list(_backwards(came_from, number))), number]
+
+
+def _backwards(came_from: dict[int, int], number: int) -> Iterator[int]:
+    here = came_from[number]
+    while here != number:
+        yield here
+        here = came_from[here]

@@ -1,0 +1,179 @@
+"""Reading a journey from YAML: every problem at once, each with file, line, column and the mend."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from core import documents
+from core.documents import Document, Path, did_you_mean
+from core.errors import InvalidInput, Problem
+from journeys import compiler, graph, language
+from journeys.language import Journey
+
+_TAGS = ("step:", "branch:")
+_SHAPES: dict[str, type[BaseModel]] = {
+    "enter": language.Enter,
+    "goal": language.Rule,
+    "exit": language.Rule,
+    "until": language.UntilRule,
+    "choose": language.Case,
+    "update": language.Changes,
+    "tags": language.Tags,
+    **{f"step:{kind}": model for kind, model in language.STEPS.items()},
+}
+_SLUG_MEND = "use small letters, digits and dashes, such as second-reminder"
+_SAID: dict[str, tuple[str, str]] = {
+    "string_type": ("a text is expected here", "put it in quotes"),
+    "bool_type": ("true or false is expected here", "yes, no, on and off are words, not booleans"),
+    "dict_type": ("a mapping is expected here", "write key: value, indented below"),
+    "model_type": ("a mapping is expected here", "write key: value, indented below"),
+    "model_attributes_type": ("a mapping is expected here", "write key: value, indented below"),
+    "tuple_type": ("a list is expected here", "begin each item with a dash"),
+    "float_parsing": ("a number is expected here", ""),
+    "float_type": ("a number is expected here", ""),
+    "string_too_short": ("this is empty", "write something, or leave the key out"),
+}
+
+
+def load(text: str | bytes, file: str = "") -> Journey:
+    """Read a journey and check all that can be checked without the database.
+
+    Args:
+        text: YAML, as text or as bytes in UTF-8.
+        file: the name for messages.
+
+    Raises:
+        InvalidInput: with every problem found, in the order of lines.
+    """
+    document = documents.read(text, file)
+    problems = list(_target_problems(document))
+    journey: Journey | None = None
+    try:
+        journey = Journey.model_validate(document.data)
+    except ValidationError as error:
+        for details in error.errors(include_url=False):
+            problems += _translate(details, document)
+    if journey is not None and not problems:
+        journey._document = document
+        problems += _graph_problems(journey)
+    if journey is None or problems:
+        raise InvalidInput(*sorted(set(problems), key=lambda one: (one.line, one.column, one.message)))
+    return journey
+
+
+# --- what the models found
+
+
+def _translate(details: ErrorDetails, document: Document) -> list[Problem]:
+    path: Path = tuple(
+        part for part in details["loc"] if not (isinstance(part, str) and part.startswith(_TAGS)) and part != "[key]"
+    )
+    context = details.get("ctx", {})
+    if details["type"] == "problems":
+        return [
+            document.problem((*path, *documents.parts(one.path)), one.message, one.mend) for one in context["problems"]
+        ]
+    return [document.problem(path, *_said(details, context))]
+
+
+def _said(details: ErrorDetails, context: dict[str, Any]) -> tuple[str, str]:  # noqa: PLR0911 - one line a case
+    """An error of pydantic in our words, with the mend."""
+    kind, loc = details["type"], details["loc"]
+    match kind:
+        case "words":
+            return context["message"], context["mend"]
+        case "missing":
+            return f"{loc[-1]} is missing", f"add {loc[-1]}: …"
+        case "extra_forbidden":
+            return f"unknown key {loc[-1]}", did_you_mean(str(loc[-1]), _keys_at(loc[:-1]))
+        case "literal_error":
+            known = tuple(re.findall(r"'([^']*)'", context["expected"]))
+            return f"{details['input']} is not known here", did_you_mean(str(details["input"]), known)
+        case "string_pattern_mismatch" if loc[-1] == "key":
+            return "key names a property of the entry event", "write key: event.application_id"
+        case "string_pattern_mismatch":
+            return f"{details['input']!r} cannot be a name", _SLUG_MEND
+    return _SAID.get(kind, (details["msg"], ""))
+
+
+def _keys_at(loc: tuple[str | int, ...]) -> tuple[str, ...]:
+    """The keys that a mapping at this place knows."""
+    names = [part for part in loc if isinstance(part, str)]
+    model: type[BaseModel] = _SHAPES.get(names[-1], Journey) if names else Journey
+    if len(names) > 1 and names[-2] == "split":
+        model = language.ArmNode
+    return tuple(field.alias or name for name, field in model.model_fields.items())
+
+
+# --- ids and targets, looked up in the data as written, so that they are reported beside everything else
+
+
+def _target_problems(document: Document) -> Iterator[Problem]:
+    steps = document.data.get("steps") if isinstance(document.data, dict) else None
+    places: dict[str, Path] = {}
+    targets: list[tuple[Path, str]] = []
+    number = 0
+    for path, step in _raw_steps(steps, ("steps",)):
+        number += 1
+        name = step.get("id")
+        if isinstance(name, str) and name in places:
+            first = document.locate(places[name])[0]
+            yield document.problem((*path, "id"), f"the id {name} stands twice; first on line {first}", "rename one")
+        elif isinstance(name, str):
+            places[name] = (*path, "id")
+        targets += _raw_targets(step, path)
+    if number > language.STEPS_LIMIT:
+        yield document.problem(("steps",), f"{number} steps, more than {language.STEPS_LIMIT}", "make two journeys")
+    for path, target in targets:
+        if target not in places:
+            mend = did_you_mean(target, tuple(places)) or f"give a step the id {target}"
+            yield document.problem(path, f"there is no step {target}", mend)
+
+
+def _raw_branches(step: dict[str, Any], path: Path) -> Iterator[tuple[Path, Any]]:
+    for key in ("then", "else"):
+        yield (*path, key), step.get(key)
+    for key in ("choose", "split", "until"):
+        inside = step.get(key)
+        parts = inside.items() if isinstance(inside, dict) else enumerate(inside if isinstance(inside, list) else [])
+        for place, part in parts:
+            if isinstance(part, dict):
+                yield (*path, key, place, "then"), part.get("then")
+        if key == "until" and isinstance(inside, dict):
+            yield (*path, key, "then"), inside.get("then")
+
+
+def _raw_steps(steps: Any, path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for index, step in enumerate(steps if isinstance(steps, list) else []):
+        if isinstance(step, dict):
+            yield (*path, index), step
+            for place, branch in _raw_branches(step, (*path, index)):
+                yield from _raw_steps(branch, place)
+
+
+def _raw_targets(step: dict[str, Any], path: Path) -> Iterator[tuple[Path, str]]:
+    if isinstance(step.get("goto"), str):
+        yield (*path, "goto"), step["goto"]
+    for place, branch in _raw_branches(step, path):
+        if isinstance(branch, str):
+            yield place, branch
+
+
+# --- what only shows once the steps are put together
+
+
+def _graph_problems(journey: Journey) -> list[Problem]:
+    assembly = compiler.assemble(journey)
+    document, plan = journey.document, assembly.plan
+    problems = [
+        document.problem(path, "nothing leads to this step", "remove it, or give it an id and go to it")
+        for path in (*(assembly.paths[number] for number in graph.unreachable(plan)), *assembly.idle)
+    ]
+    for loop in graph.restless_loops(plan):
+        names = " → ".join(plan.steps[number].id for number in loop)
+        message = f"a loop without a wait: {names}"
+        problems.append(document.problem(assembly.paths[loop[0]], message, "put a wait between them"))
+    return problems

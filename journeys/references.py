@@ -1,0 +1,176 @@
+"""What a journey names that has to exist when it is published: templates, segments, attributes, other journeys."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contacts import attributes
+from core import documents
+from core.documents import Path, did_you_mean
+from core.errors import InvalidInput, Problem
+from core.schema.messages import template, template_version
+from journeys.language import (
+    CONFIGURED_CHANNELS,
+    ChooseStep,
+    IfStep,
+    Journey,
+    SendStep,
+    SplitStep,
+    StepNode,
+    UpdateStep,
+    WaitStep,
+    split_where,
+)
+from segments import criteria, store
+from segments.criteria.check import attribute_types
+
+CONTACT_FIELDS = frozenset({"id", "email", "phone", "external_id", "language", "time_zone", "tags"})
+"""What templates find on each contact besides custom attributes."""
+
+
+@dataclass(frozen=True)
+class KnownTemplate:
+    """A published template: its channel, and the dotted names of the values it uses."""
+
+    channel: str
+    variables: tuple[str, ...]
+
+
+async def problems_of(connection: AsyncConnection, journey: Journey) -> list[Problem]:
+    """Everything a journey names that does not exist or does not fit, in the order of lines."""
+    types = await attribute_types(connection)
+    templates = await _templates(connection)
+    found = [*_send_problems(journey, templates, types), *_update_problems(journey, types)]
+    for path, data in criteria_of(journey):
+        references = criteria.parse(data, documents.pointer(path)).references()
+        wrong = await criteria.check(connection, references)
+        found += [journey.document.problem(documents.parts(one.path), one.message, one.mend) for one in wrong]
+    segment = journey.enter.segment
+    if segment and not await store.is_there(connection, segment):
+        path = ("enter", "segment")
+        found.append(journey.document.problem(path, f"there is no segment {segment}", "publish it first, or write all"))
+    return sorted(set(found), key=lambda one: (one.line, one.column, one.message))
+
+
+def steps_of(journey: Journey) -> Iterator[tuple[Path, StepNode]]:
+    """Every step with its path, branches right behind the step they belong to."""
+    return _walk(journey.steps, ("steps",))
+
+
+def _walk(steps: Any, path: Path) -> Iterator[tuple[Path, StepNode]]:
+    if isinstance(steps, tuple):
+        for index, step in enumerate(steps):
+            here = (*path, index)
+            yield here, step
+            for place, branch in _branches(step):
+                yield from _walk(branch, (*here, *place))
+
+
+def _branches(step: StepNode) -> Iterator[tuple[Path, Any]]:
+    match step:
+        case IfStep():
+            yield ("then",), step.then
+            yield ("else",), step.otherwise
+        case ChooseStep():
+            for index, case in enumerate(step.choose):
+                yield ("choose", index, "then"), case.then
+            yield ("else",), step.otherwise
+        case SplitStep():
+            for name, arm in step.split.items():
+                yield ("split", name, "then"), arm.then
+        case WaitStep():
+            for index, rule in enumerate(step.until):
+                yield ("until", index, "then"), rule.then
+            yield ("then",), step.then
+
+
+def criteria_of(journey: Journey) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every criteria mapping on contacts with its path."""
+    about_contact = split_where(journey.enter.where or {})[1]
+    if about_contact:
+        yield ("enter", "where"), about_contact
+    for path, step in steps_of(journey):
+        if isinstance(step, IfStep):
+            yield (*path, "if"), step.criteria
+        elif isinstance(step, ChooseStep):
+            for index, case in enumerate(step.choose):
+                yield (*path, "choose", index, "when"), case.when
+
+
+async def _templates(connection: AsyncConnection) -> dict[str, KnownTemplate]:
+    rows = await connection.execute(
+        select(template.c.name, template.c.channel, template_version.c.compiled["variables"].label("variables")).join(
+            template_version, template_version.c.id == template.c.version_id
+        )
+    )
+    return {row.name: KnownTemplate(row.channel, tuple(row.variables or ())) for row in rows}
+
+
+def _send_problems(
+    journey: Journey, templates: Mapping[str, KnownTemplate], types: Mapping[str, str]
+) -> Iterator[Problem]:
+    problem = journey.document.problem
+    for path, step in steps_of(journey):
+        if not isinstance(step, SendStep):
+            continue
+        if step.send not in CONFIGURED_CHANNELS:
+            mend = f"use {' or '.join(CONFIGURED_CHANNELS)} meanwhile"
+            yield problem((*path, "send"), f"the channel {step.send} is not configured yet", mend)
+            continue
+        known = templates.get(step.template)
+        if known is None:
+            mend = did_you_mean(step.template, tuple(templates))
+            mend = mend if mend.startswith("did") else "publish it first"
+            yield problem((*path, "template"), f"there is no template {step.template}", mend)
+        elif known.channel != step.send:
+            message = f"the template {step.template} is for {known.channel}, not for {step.send}"
+            yield problem((*path, "template"), message, "name another template")
+        else:
+            for name in unobtainable(known.variables, types, by_event=journey.enter.event is not None):
+                message = f"the template {step.template} uses {name}, which is not to be had here"
+                yield problem((*path, "template"), message, _obtain(name))
+
+
+def unobtainable(variables: tuple[str, ...], types: Mapping[str, str], *, by_event: bool) -> list[str]:
+    """The values a template uses that a journey cannot give: unknown attributes, and an event's without an event."""
+    known = {f"contact.{name}" for name in (*types, *CONTACT_FIELDS)} | {"contact"}
+    missing = []
+    for variable in variables:
+        root = variable.split(".")[0]
+        attribute = ".".join(variable.split(".")[:2])
+        if (root == "contact" and attribute not in known) or (root == "event" and not by_event):
+            missing.append(variable)
+    return missing
+
+
+def _obtain(name: str) -> str:
+    if name.startswith("event"):
+        return "only journeys that are entered by an event have its properties"
+    return "import contacts that have the attribute, or create it"
+
+
+def _update_problems(journey: Journey, types: Mapping[str, str]) -> Iterator[Problem]:
+    for path, step in steps_of(journey):
+        if not isinstance(step, UpdateStep):
+            continue
+        for name, value in step.update.attributes.items():
+            place = (*path, "update", "attributes", name)
+            kind = types.get(name)
+            if kind is None:
+                mend = did_you_mean(name, tuple(types))
+                mend = mend if mend.startswith("did") else "import contacts that have it, or create the attribute"
+                yield journey.document.problem(place, f"contacts have no attribute {name}", mend)
+            elif value is not None and not _fits(kind, value):
+                message = f"the attribute {name} is a {kind}; {value!r} is not"
+                yield journey.document.problem(place, message, f"write a {kind}")
+
+
+def _fits(kind: str, value: Any) -> bool:
+    try:
+        attributes.fit(kind, value)
+    except InvalidInput:
+        return False
+    return True

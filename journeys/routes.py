@@ -1,0 +1,114 @@
+"""Journeys over HTTP: publishing, reading, pausing."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Request
+from pydantic import BaseModel, Field
+
+from core.access import Key, require
+from journeys import store
+
+router = APIRouter(prefix="/v1/journeys", tags=["journeys"])
+
+_Name = Annotated[str, Path(max_length=100, description="The journey's name")]
+
+
+class JourneyRow(BaseModel):
+    """One journey in the list."""
+
+    name: str
+    title: str
+    state: Literal["active", "paused", "stopped"]
+    version: int
+    published_at: datetime
+    running: int = Field(description="Contacts in it now")
+    finished: int = Field(description="Runs that ended")
+
+
+class JourneyDetails(BaseModel):
+    """One journey with its present version."""
+
+    name: str
+    title: str
+    state: Literal["active", "paused", "stopped"]
+    version_id: int
+    number: int
+    published_at: datetime
+    published_by: str | None
+    source: str = Field(description="The YAML as published")
+    plan: dict[str, Any] = Field(description="What it was compiled to")
+
+
+class PublishAnswer(BaseModel):
+    """What publishing came to."""
+
+    journey: str
+    version_id: int
+    number: int
+    changed: bool = Field(description="False if this is the present version already")
+
+
+class StateAnswer(BaseModel):
+    """What a journey's state was and is."""
+
+    journey: str
+    before: str
+    state: str
+
+
+@router.get("", dependencies=[Depends(require("journeys:read"))], summary="All journeys")
+async def list_journeys(request: Request) -> list[JourneyRow]:
+    """The published journeys, by name."""
+    async with request.app.state.database.begin() as connection:
+        return [JourneyRow(**row) for row in await store.listing(connection)]
+
+
+@router.get("/{name}", dependencies=[Depends(require("journeys:read"))], summary="One journey")
+async def show_journey(name: _Name, request: Request) -> JourneyDetails:
+    """A journey with the version that newcomers get."""
+    async with request.app.state.database.begin() as connection:
+        found = await store.find(connection, name)
+    facts = asdict(found)
+    del facts["id"]
+    return JourneyDetails(**facts | {"plan": found.plan.model_dump(mode="json")})
+
+
+@router.post(
+    "",
+    summary="Publish a journey",
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/yaml": {"schema": {"type": "string"}}}},
+    },
+)
+async def publish_journey(request: Request, key: Annotated[Key, Depends(require("journeys:write"))]) -> PublishAnswer:
+    """Publish the YAML in the body as the journey's next version. Problems name line, column and mend."""
+    source = await request.body()
+    async with request.app.state.database.begin() as connection:
+        done = await store.publish(connection, source, "body", f"key {key.name}")
+    return PublishAnswer(**asdict(done))
+
+
+@router.post("/{name}/pause", dependencies=[Depends(require("journeys:write"))], summary="Pause a journey")
+async def pause_journey(name: _Name, request: Request) -> StateAnswer:
+    """Hold everyone where they are, and newcomers at the door."""
+    return await _change(request, name, "paused")
+
+
+@router.post("/{name}/resume", dependencies=[Depends(require("journeys:write"))], summary="Resume a journey")
+async def resume_journey(name: _Name, request: Request) -> StateAnswer:
+    """Let a paused or stopped journey go on."""
+    return await _change(request, name, "active")
+
+
+@router.post("/{name}/stop", dependencies=[Depends(require("journeys:write"))], summary="Stop a journey")
+async def stop_journey(name: _Name, request: Request) -> StateAnswer:
+    """End the journey for everyone in it, and let nobody in."""
+    return await _change(request, name, "stopped")
+
+
+async def _change(request: Request, name: str, state: str) -> StateAnswer:
+    async with request.app.state.database.begin() as connection:
+        before = await store.set_state(connection, name, state)
+    return StateAnswer(journey=name, before=before, state=state)

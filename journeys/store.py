@@ -1,0 +1,202 @@
+"""Journeys and their versions in the database."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import case, func, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.documents import did_you_mean
+from core.errors import InvalidInput, NotFound
+from core.schema.journeys import enrollment, journey, journey_version
+from journeys import compiler, references
+from journeys.loader import load
+from journeys.plan import Plan
+
+STATES = ("active", "paused", "stopped")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What publishing came to."""
+
+    journey: str
+    version_id: int
+    number: int
+    changed: bool
+    """False if the present version is just this one."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A journey with the version that newcomers get."""
+
+    id: int
+    name: str
+    title: str
+    state: str
+    version_id: int
+    number: int
+    published_at: datetime
+    published_by: str | None
+    source: str
+    plan: Plan
+
+
+async def publish(
+    connection: AsyncConnection, source: str | bytes, file: str = "", by: str | None = None, hasten: float = 1.0
+) -> Published:
+    """Make a journey's next version, the one newcomers get. Publishing the same again changes nothing.
+
+    Args:
+        connection: an open transaction.
+        source: the YAML.
+        file: its name, for messages.
+        by: who publishes.
+        hasten: waits are divided by this; for demonstrations.
+
+    Raises:
+        InvalidInput: every problem with the file or with what it names, with line and column.
+    """
+    written = load(source, file)
+    problems = await references.problems_of(connection, written)
+    if problems:
+        raise InvalidInput(*problems)
+    plan = compiler.compile(written, hasten)
+    content = source.decode("utf-8-sig") if isinstance(source, bytes) else source
+    number_of_journey = await _lock(connection, plan)
+    before = await _newest(connection, number_of_journey)
+    body = plan.model_dump(mode="json")
+    if before is not None and before.source == content and before.plan == body:
+        return Published(plan.journey, before.id, before.number, changed=False)
+    number = 1 if before is None else before.number + 1
+    made = await connection.execute(
+        insert(journey_version)
+        .values(journey_id=number_of_journey, number=number, source=content, plan=body, published_by=by)
+        .returning(journey_version.c.id)
+    )
+    version_id = made.scalar_one()
+    await connection.execute(
+        update(journey).where(journey.c.id == number_of_journey).values(version_id=version_id, title=plan.title)
+    )
+    return Published(plan.journey, version_id, number, changed=True)
+
+
+async def _lock(connection: AsyncConnection, plan: Plan) -> int:
+    """The journey's row, made if there is none, and locked: two who publish at once take turns."""
+    made = await connection.execute(
+        text(
+            "insert into journey as j (name, title) values (:name, :title) "
+            "on conflict (name) do update set title = j.title returning id"
+        ),
+        {"name": plan.journey, "title": plan.title},
+    )
+    return int(made.scalar_one())
+
+
+async def _newest(connection: AsyncConnection, journey_id: int) -> Any:
+    rows = await connection.execute(
+        select(journey_version)
+        .where(journey_version.c.journey_id == journey_id)
+        .order_by(journey_version.c.number.desc())
+        .limit(1)
+    )
+    return rows.one_or_none()
+
+
+async def find(connection: AsyncConnection, name: str) -> Found:
+    """A journey with its present version.
+
+    Raises:
+        NotFound: no journey of that name was published.
+    """
+    rows = await connection.execute(
+        select(
+            journey.c.id,
+            journey.c.name,
+            journey.c.title,
+            journey.c.state,
+            journey_version.c.id.label("version_id"),
+            journey_version.c.number,
+            journey_version.c.published_at,
+            journey_version.c.published_by,
+            journey_version.c.source,
+            journey_version.c.plan,
+        )
+        .join(journey_version, journey_version.c.id == journey.c.version_id)
+        .where(journey.c.name == name)
+    )
+    row = rows.mappings().one_or_none()
+    if row is None:
+        raise await _not_found(connection, name)
+    return Found(**{**row, "plan": Plan.model_validate(row["plan"])})
+
+
+async def _not_found(connection: AsyncConnection, name: str) -> NotFound:
+    known = tuple((await connection.execute(select(journey.c.name))).scalars())
+    mend = did_you_mean(name, known)
+    return NotFound(f"there is no journey {name}" + (f"; {mend}" if mend else ""))
+
+
+async def listing(connection: AsyncConnection) -> list[dict[str, Any]]:
+    """All journeys by name: name, title, state, version, published_at, how many contacts are in it and came through."""
+    running = (
+        select(
+            enrollment.c.journey_id,
+            func.count(case((enrollment.c.finished_at.is_(None), 1))).label("running"),
+            func.count(enrollment.c.finished_at).label("finished"),
+        )
+        .group_by(enrollment.c.journey_id)
+        .subquery()
+    )
+    rows = await connection.execute(
+        select(
+            journey.c.name,
+            journey.c.title,
+            journey.c.state,
+            journey_version.c.number.label("version"),
+            journey_version.c.published_at,
+            func.coalesce(running.c.running, 0).label("running"),
+            func.coalesce(running.c.finished, 0).label("finished"),
+        )
+        .join(journey_version, journey_version.c.id == journey.c.version_id)
+        .outerjoin(running, running.c.journey_id == journey.c.id)
+        .order_by(journey.c.name)
+    )
+    return [dict(row) for row in rows.mappings()]
+
+
+async def set_state(connection: AsyncConnection, name: str, state: str) -> str:
+    """Pause, resume (`active`) or stop a journey.
+
+    The change is counted in `journey.control`, so that cohorts hear of it. Setting the state it has changes nothing.
+
+    Returns:
+        The state before.
+
+    Raises:
+        NotFound: no such journey.
+        InvalidInput: no such state.
+    """
+    if state not in STATES:
+        raise InvalidInput(f"there is no state {state}; {did_you_mean(state, STATES)}")
+    rows = await connection.execute(
+        select(journey.c.id, journey.c.state).where(journey.c.name == name).with_for_update()
+    )
+    row = rows.one_or_none()
+    if row is None:
+        raise await _not_found(connection, name)
+    if row.state != state:
+        change = update(journey).where(journey.c.id == row.id)
+        await connection.execute(change.values(state=state, control=journey.c.control + 1))
+    return str(row.state)
+
+
+async def plan_of(connection: AsyncConnection, version_id: int) -> Plan:
+    """The plan of a version. Raises NotFound."""
+    rows = await connection.execute(select(journey_version.c.plan).where(journey_version.c.id == version_id))
+    data = rows.scalar_one_or_none()
+    if data is None:
+        raise NotFound(f"there is no journey version {version_id}")
+    return Plan.model_validate(data)

@@ -1,0 +1,279 @@
+"""Named segments in the database.
+
+A file is YAML: `segment:` (its name), `name:` (what people call it), and either `criteria:` or `list:` with email
+addresses. Publishing a list adds the contacts who are named; those added by hand stay.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, exists, func, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core import documents
+from core.documents import Document, did_you_mean
+from core.errors import Conflict, InvalidInput, NotFound, Problem
+from core.schema.contacts import contact, identity
+from core.schema.segments import segment, segment_member
+from segments import criteria as language
+from segments import membership
+from segments.criteria import Criteria
+
+EVERYBODY = "all"
+"""Stands for all contacts wherever a segment's name is expected; no segment can have this name."""
+
+_KEYS = ("segment", "name", "criteria", "list")
+_LIST_LIMIT = 10_000
+
+
+@dataclass(frozen=True)
+class PublishedSegment:
+    """What publishing a file came to."""
+
+    name: str
+    changed: bool
+    """False if the segment is just as the file says already."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A segment as written."""
+
+    name: str
+    title: str
+    criteria: dict[str, Any] | None
+    members: tuple[str, ...]
+    """Email addresses of a list."""
+    document: Document
+
+
+def parse(source: str | bytes, file: str = "") -> Segment:
+    """Read a segment file.
+
+    Raises:
+        InvalidInput: with every problem's file, line, column and mend.
+    """
+    document = documents.read(source, file)
+    data = document.data
+    if not isinstance(data, dict):
+        raise InvalidInput(document.problem((), "a segment is a mapping", "begin with segment: NAME"))
+    problems = [
+        document.problem((key,), f"unknown key {key}", did_you_mean(key, _KEYS)) for key in data if key not in _KEYS
+    ]
+    name, title = data.get("segment"), data.get("name")
+    if not isinstance(name, str) or not 0 < len(name) <= 100 or name == EVERYBODY:
+        problems.append(document.problem(("segment",), "the segment has no usable name", "write segment: loyal"))
+    if title is not None and not isinstance(title, str):
+        problems.append(document.problem(("name",), "a text is expected here", "put it in quotes"))
+    if ("criteria" in data) == ("list" in data):
+        problems.append(document.problem((), "a segment has either criteria or a list", "add one of them"))
+    problems += _criteria_problems(document) if "criteria" in data else []
+    problems += _list_problems(document) if "list" in data else []
+    if problems:
+        raise InvalidInput(*sorted(problems, key=lambda one: (one.line, one.column)))
+    return Segment(str(name), title or str(name), data.get("criteria"), tuple(data.get("list") or ()), document)
+
+
+def _criteria_problems(document: Document) -> list[Problem]:
+    try:
+        language.parse(document.data["criteria"], "/criteria")
+    except InvalidInput as error:
+        return [document.problem(documents.parts(one.path), one.message, one.mend) for one in error.problems]
+    return []
+
+
+def _list_problems(document: Document) -> list[Problem]:
+    members = document.data["list"]
+    if members is not None and not isinstance(members, list):
+        return [document.problem(("list",), "a list of email addresses is expected here", "begin each with a dash")]
+    if len(members or ()) > _LIST_LIMIT:
+        mend = "add the others with kaskad segment add"
+        return [document.problem(("list",), f"more than {_LIST_LIMIT} members in a file", mend)]
+    return [
+        document.problem(("list", index), "an email address is expected here", "write anna@example.com")
+        for index, member in enumerate(members or ())
+        if not isinstance(member, str) or "@" not in member
+    ]
+
+
+async def publish(connection: AsyncConnection, source: str | bytes, file: str = "") -> PublishedSegment:
+    """Store a segment, new or changed.
+
+    Args:
+        connection: an open transaction.
+        source: the file's content.
+        file: its name, for messages.
+
+    Raises:
+        InvalidInput: every problem: with the file, names that do not exist, members who are not contacts.
+        Conflict: a list would become criteria or the other way round.
+    """
+    written = parse(source, file)
+    await _check_names(connection, written)
+    content = source.decode("utf-8-sig") if isinstance(source, bytes) else source
+    await connection.execute(
+        text("select pg_advisory_xact_lock(hashtext('segment:' || :name))"), {"name": written.name}
+    )
+    before = (await connection.execute(select(segment).where(segment.c.name == written.name))).one_or_none()
+    if before is not None and (before.criteria is None) != (written.criteria is None):
+        raise Conflict(f"the segment {written.name} has {'a list' if before.criteria is None else 'criteria'} already")
+    values = {"title": written.title, "criteria": written.criteria, "source": content}
+    if before is None:
+        statement: Any = insert(segment).values(name=written.name, **values)
+        await connection.execute(statement)
+    elif before.source != content:
+        await connection.execute(
+            update(segment).where(segment.c.id == before.id).values(**values, changed_at=func.now())
+        )
+    added = await add_members(connection, written.name, await _members(connection, written)) if written.members else 0
+    return PublishedSegment(written.name, before is None or before.source != content or added > 0)
+
+
+async def _check_names(connection: AsyncConnection, written: Segment) -> None:
+    if written.criteria is None:
+        return
+    parsed = language.parse(written.criteria, "/criteria")
+    problems = await language.check(connection, parsed.references())
+    if problems:
+        raise InvalidInput(
+            *(written.document.problem(documents.parts(one.path), one.message, one.mend) for one in problems)
+        )
+    try:
+        await membership.resolve(connection, parsed, (written.name,))
+    except InvalidInput as error:
+        raise InvalidInput(
+            *(written.document.problem(("criteria",), one.message, "name another segment") for one in error.problems)
+        ) from None
+
+
+async def _members(connection: AsyncConnection, written: Segment) -> list[int]:
+    """The contacts on a list; raises InvalidInput naming the lines of those who are none."""
+    addresses = [member.strip().lower() for member in written.members]
+    rows = await connection.execute(
+        select(identity.c.value, identity.c.contact_id).where(
+            identity.c.kind == "email", identity.c.value.in_(addresses)
+        )
+    )
+    found = {row.value: row.contact_id for row in rows}
+    problems = [
+        written.document.problem(("list", index), f"no contact has the address {address}", "import them first")
+        for index, address in enumerate(addresses)
+        if address not in found
+    ]
+    if problems:
+        raise InvalidInput(*problems)
+    return [found[address] for address in addresses]
+
+
+async def add_members(connection: AsyncConnection, name: str, contact_ids: Sequence[int]) -> int:
+    """Put contacts on a segment's list; those on it already stay, with the day they came.
+
+    Returns:
+        How many are new on it.
+
+    Raises:
+        NotFound: no such segment.
+        Conflict: its members follow from criteria.
+    """
+    number = await _list_id(connection, name)
+    rows = await connection.execute(
+        text(
+            "insert into segment_member (segment_id, contact_id) "
+            "select :segment, c.id from contact c where c.id = any(:ids) on conflict do nothing"
+        ),
+        {"segment": number, "ids": list(contact_ids)},
+    )
+    return rows.rowcount
+
+
+async def remove_members(connection: AsyncConnection, name: str, contact_ids: Sequence[int]) -> int:
+    """Take contacts off a segment's list; gives how many were on it. Raises like `add_members`."""
+    number = await _list_id(connection, name)
+    rows = await connection.execute(
+        delete(segment_member).where(
+            segment_member.c.segment_id == number, segment_member.c.contact_id.in_(list(contact_ids))
+        )
+    )
+    return rows.rowcount
+
+
+async def _list_id(connection: AsyncConnection, name: str) -> int:
+    row = await _row(connection, name)
+    if row.criteria is not None:
+        raise Conflict(f"the members of {name} follow from its criteria; only lists take members")
+    return int(row.id)
+
+
+async def _row(connection: AsyncConnection, name: str) -> Any:
+    row = (await connection.execute(select(segment).where(segment.c.name == name))).one_or_none()
+    if row is None:
+        known = tuple((await connection.execute(select(segment.c.name))).scalars())
+        mend = did_you_mean(name, known)
+        raise NotFound(f"there is no segment {name}" + (f"; {mend}" if mend else ""))
+    return row
+
+
+async def criteria_of(connection: AsyncConnection, name: str) -> dict[str, Any] | None:
+    """Criteria, as data, that hold for a segment's members, lists included; None for `all`, which is everybody.
+
+    Raises:
+        NotFound: no such segment.
+    """
+    if name == EVERYBODY:
+        return None
+    await _row(connection, name)
+    return {"contact.segments": name}
+
+
+async def _members_are(connection: AsyncConnection, name: str) -> Criteria | None:
+    data = await criteria_of(connection, name)
+    return None if data is None else language.parse(data)
+
+
+async def listing(connection: AsyncConnection) -> list[dict[str, Any]]:
+    """All segments, in the order of their names: name, title, kind (criteria or list), changed_at."""
+    rows = await connection.execute(select(segment).order_by(segment.c.name))
+    return [
+        {
+            "name": row.name,
+            "title": row.title,
+            "kind": "list" if row.criteria is None else "criteria",
+            "changed_at": row.changed_at,
+        }
+        for row in rows
+    ]
+
+
+async def count(connection: AsyncConnection, name: str) -> int:
+    """How many contacts are in a segment. Raises NotFound."""
+    return await membership.count(connection, await _members_are(connection, name))
+
+
+async def members(connection: AsyncConnection, name: str, after: int, limit: int) -> list[dict[str, Any]]:
+    """A page of a segment's members, in the order of their ids: id, email, since (for lists). Raises NotFound."""
+    ids = await membership.page(connection, await _members_are(connection, name), after, limit)
+    email = (
+        select(func.min(identity.c.value))
+        .where(identity.c.contact_id == contact.c.id, identity.c.kind == "email")
+        .scalar_subquery()
+    )
+    since = (
+        select(segment_member.c.since)
+        .join(segment, segment.c.id == segment_member.c.segment_id)
+        .where(segment.c.name == name, segment_member.c.contact_id == contact.c.id)
+        .scalar_subquery()
+    )
+    rows = await connection.execute(
+        select(contact.c.id, email.label("email"), since.label("since"))
+        .where(contact.c.id.in_(ids))
+        .order_by(contact.c.id)
+    )
+    return [dict(row) for row in rows.mappings()]
+
+
+async def is_there(connection: AsyncConnection, name: str) -> bool:
+    """Whether a segment of this name exists; `all` always does."""
+    if name == EVERYBODY:
+        return True
+    return bool((await connection.execute(select(exists().where(segment.c.name == name)))).scalar_one())
