@@ -7,7 +7,6 @@ docs/decisions/0001-one-order-for-the-event-log.md.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -20,8 +19,7 @@ from core.database import driver
 _LOG_LOCK = 0x6B61736B  # "kask"
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(msgspec.Struct, frozen=True):
     """An event about to be written; `properties` is a JSON object, as text or bytes, or None."""
 
     contact_id: int
@@ -88,4 +86,4 @@ async def name_ids(connection: AsyncConnection, names: Sequence[str]) -> dict[st
         {"names": wanted},
     )
     rows = await connection.execute(text("select name, id from event_name where name = any(:names)"), {"names": wanted})
-    return {name: number for name, number in rows}
+    return {row.name: row.id for row in rows}

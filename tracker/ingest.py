@@ -1,7 +1,8 @@
-"""Group commit: requests hand their events over and wait; one flusher a process writes what has gathered.
+"""Group commit: requests hand their events over and wait; what has gathered is written in one transaction.
 
-While a flush is under way the next one gathers, so a flush carries more the busier it is. Nobody is answered before
-the commit of his events. What PostgreSQL will not store is searched for by halves and answered alone.
+While a flush is under way the next one gathers, so a flush carries more the busier it is. When very much has gathered
+a second flush begins meanwhile: PostgreSQL works on one while this process prepares the other. Nobody is answered
+before his events are committed. What PostgreSQL will not store is searched for by halves and answered alone.
 """
 
 import asyncio
@@ -22,6 +23,9 @@ from tracker.wire import Incoming
 
 FLUSH_LIMIT = 2_000
 """Events in one flush: at about 20 µs each the lock of the log is never held for long."""
+FLUSHES = 2
+WORTH_A_SECOND = 500
+"""Events that must have gathered before a second flush begins beside the first; below that it would only cost more."""
 ATTEMPTS = 3
 RETRIED = {"40001", "40P01", "23514"}
 """What another transaction can cause (RETRIED by SQLSTATE): serialisation, deadlock, a partition that was dropped."""
@@ -68,9 +72,9 @@ class Intake:
         self._months = Months()
         self._waiting: deque[_Parcel] = deque()
         self._held = 0
-        self._filled = asyncio.Event()
+        self._gathered = 0
         self._closed = False
-        self._flusher = asyncio.create_task(self._run(), name="event flusher")
+        self._flushes: set[asyncio.Task[None]] = set()
 
     async def take(self, events: Sequence[Incoming], sender: int) -> list[Fate]:
         """Write events and say what became of each, once that is committed.
@@ -90,30 +94,38 @@ class Intake:
         parcel = _Parcel(entries(events, sender), asyncio.get_running_loop().create_future())
         self._waiting.append(parcel)
         self._held += len(events)
-        self._filled.set()
+        self._gathered += len(events)
+        asyncio.get_running_loop().call_soon(self._start)  # after the requests that are being read just now
         return await parcel.fates
 
     async def close(self) -> None:
-        """Take nothing more, write what is waiting, and stop."""
+        """Take nothing more and write what is waiting."""
         self._closed = True
-        self._filled.set()
-        await self._flusher
+        self._start()
+        while self._flushes:
+            await asyncio.wait(self._flushes)
 
-    async def _run(self) -> None:
-        while self._waiting or not self._closed:
-            await self._filled.wait()
-            if self._waiting:
-                await self._flush(self._gather())
-            elif not self._closed:
-                self._filled.clear()
+    def _start(self) -> None:
+        """Begin a flush if there is something to write and enough of it."""
+        while self._waiting and (
+            not self._flushes or (len(self._flushes) < FLUSHES and self._gathered >= WORTH_A_SECOND)
+        ):
+            flush = asyncio.create_task(self._flush(self._gather()), name="event flush")
+            self._flushes.add(flush)
+            flush.add_done_callback(self._finished)
+
+    def _finished(self, flush: "asyncio.Task[None]") -> None:
+        self._flushes.discard(flush)
+        self._start()
 
     def _gather(self) -> list[_Parcel]:
         """The parcels of the next flush: as many as fit, at least one."""
-        parcels, size = [self._waiting.popleft()], 0
+        parcels = [self._waiting.popleft()]
         size = len(parcels[0].entries)
         while self._waiting and size + len(self._waiting[0].entries) <= FLUSH_LIMIT:
             parcels.append(self._waiting.popleft())
             size += len(parcels[-1].entries)
+        self._gathered -= size
         return parcels
 
     async def _flush(self, parcels: Sequence[_Parcel]) -> None:

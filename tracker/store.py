@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from uuid import UUID
 
 import msgspec
 from sqlalchemy import text
@@ -11,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contacts.identities import resolve
 from core import eventlog
 from core.database import Database, driver
-from core.ids import derived_uuid
+from core.ids import derived_hex
 from core.schema import partitions
 from core.schema.partitions import month_start
 from tracker.wire import Incoming
@@ -20,16 +19,16 @@ _NAMES_LOCK = 0x6B61736E  # "kasn": one maker of event names at a time
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """An event on its way into the log; `key` is None for events that came without an id."""
+    """An event on its way into the log; `key`, a UUID in hexadecimal, is None for events that came without an id."""
 
     event: Incoming
-    key: UUID | None
+    key: str | None
 
 
 def entries(events: Iterable[Incoming], sender: int) -> list[Entry]:
     """Give events the keys they are deduplicated by: an id counts within the API key that sent it."""
     space = str(sender)
-    return [Entry(event, None if event.id is None else derived_uuid(space, event.id)) for event in events]
+    return [Entry(event, None if event.id is None else derived_hex(space, event.id)) for event in events]
 
 
 class Names:
@@ -95,18 +94,26 @@ async def store(connection: AsyncConnection, batch: Sequence[Entry], names: Mapp
     return new
 
 
-async def _claim(connection: AsyncConnection, keys: Sequence[UUID | None]) -> list[bool]:
+_CLAIM = """
+with given as materialized (select unnest(%s::uuid[]) as key),
+new as (insert into event_key (key) select key from given on conflict do nothing returning key)
+select replace(key::text, '-', '') from given where key not in (select key from new)
+"""
+
+
+async def _claim(connection: AsyncConnection, keys: Sequence[str | None]) -> list[bool]:
     """Which keys are new, each the first time it stands in the list; they are remembered with this transaction."""
     wanted = sorted({key for key in keys if key is not None})
     if not wanted:
         return [True] * len(keys)
     raw = await driver(connection)
-    cursor = await raw.execute(
-        "insert into event_key (key) select unnest(%b::uuid[]) on conflict do nothing returning key", (wanted,)
-    )
-    won: set[UUID | None] = {key for (key,) in await cursor.fetchall()}
+    cursor = await raw.execute(_CLAIM, (f"{{{','.join(wanted)}}}",))
+    used: set[str | None] = {key for (key,) in await cursor.fetchall()}
+    if not used and len(wanted) == len(keys):
+        return [True] * len(keys)
     new = []
     for key in keys:
-        new.append(key is None or key in won)
-        won.discard(key)
+        new.append(key is None or key not in used)
+        if key is not None:
+            used.add(key)
     return new
