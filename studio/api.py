@@ -3,7 +3,7 @@
 import asyncio
 import importlib.metadata
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from channels.email import mailbox
 from core import access, metrics, migrate
 from core.database import Database
 from core.errors import DatabaseUnavailable
@@ -90,8 +91,11 @@ def create_app(settings: Settings, database: Database, temporal: Client | None =
 
 
 @asynccontextmanager
-async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
-    yield
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """In demo mode the mailbox that catches letters runs beside the pages that show them."""
+    settings: Settings = app.state.settings
+    async with mailbox.running(app.state.database, settings) if settings.demo else nullcontext():
+        yield
 
 
 class _Documented(FastAPI):

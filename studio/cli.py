@@ -267,25 +267,25 @@ def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def _mount() -> None:
     """Add the packages' commands: those with a name as a group, the others at the top."""
     groups: dict[str, typer.Typer] = {}
-    for module, name in (
-        ("contacts.cli", None),
-        ("segments.cli", "segment"),
-        ("journeys.cli", "journey"),
-        ("engine.cli", "journey"),
-        ("channels.cli", None),
-        ("tracker.cli", None),
-        ("studio.demo", None),
+    for module, name, words in (
+        ("contacts.cli", "", ""),
+        ("segments.cli", "segment", "Segments: named sets of contacts."),
+        ("journeys.cli", "journey", "Journeys: check, publish, enter, pause, and see what became of contacts."),
+        ("engine.cli", "journey", ""),
+        ("channels.cli", "", ""),
+        ("studio.push", "", ""),
+        ("studio.demo.cli", "", ""),
     ):
         if not web._exists(module):
             continue
         commands: typer.Typer = import_module(module).app
-        if name is None:
+        if not name:
             app.add_typer(commands)
         elif name in groups:
             groups[name].add_typer(commands)
         else:
             groups[name] = commands
-            app.add_typer(commands, name=name)
+            app.add_typer(commands, name=name, help=words)
 
 
 _mount()

@@ -47,7 +47,7 @@ async def style() -> Response:
 
 
 def _page(request: Request, template: str, **values: object) -> HTMLResponse:
-    has_mailbox = any(getattr(route, "path", "") == "/mailbox" for route in request.app.routes)
+    has_mailbox = request.app.state.settings.demo
     text = _templates.get_template(template).render(
         refresh=_REFRESH_SECONDS, at=now(), has_mailbox=has_mailbox, **values
     )

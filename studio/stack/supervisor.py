@@ -40,6 +40,7 @@ class Part(Protocol):
     """A child process of the stack."""
 
     name: str
+    log: Path
     process: asyncio.subprocess.Process | None
 
     @property
@@ -100,7 +101,8 @@ class Stack:
             started = time.monotonic()
             if part.process is not None:
                 code = await part.process.wait()
-                log.error("a part ended by itself and is started again", part=part.name, exit_code=code)
+                words = process.tail(part.log)
+                log.error("a part ended by itself and is started again", part=part.name, exit_code=code, why=words)
             if time.monotonic() - started > _CALM_SECONDS:
                 pause = 0.0
             await asyncio.sleep(pause)
