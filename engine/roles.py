@@ -23,6 +23,7 @@ from engine.activities import Activities
 from engine.cohort import CohortWorkflow
 from engine.cohorts import Cohorts
 from engine.router import Router
+from engine.scheduled import ScheduledBroadcast
 from engine.versions import Versions
 from engine.wire import MAIN_QUEUE, provider_queue
 
@@ -52,7 +53,7 @@ async def run_worker(settings: Settings, database: Database, client: Client, sto
     main = Worker(
         client,
         task_queue=MAIN_QUEUE,
-        workflows=[CohortWorkflow, schedules.ScheduledBroadcast],
+        workflows=[CohortWorkflow, ScheduledBroadcast],
         activities=[
             activities.record,
             activities.prepare,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import text
-from temporalio import activity, workflow
+from temporalio import activity
 from temporalio.client import (
     Client,
     Schedule,
@@ -17,33 +17,17 @@ from temporalio.client import (
     ScheduleUpdate,
     ScheduleUpdateInput,
 )
-from temporalio.common import RetryPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-with workflow.unsafe.imports_passed_through():
-    from core.database import Database
-    from core.errors import Conflict, NotFound
-    from engine import broadcasts
-    from engine.wire import MAIN_QUEUE
+from core.database import Database
+from core.errors import Conflict, NotFound
+from engine import broadcasts
+from engine.scheduled import ScheduledBroadcast
+from engine.wire import MAIN_QUEUE
 
 _PREFIX = "journey-"
 _CATCH_UP = timedelta(hours=24)
 """A run that was missed because we were down is made up for within this time."""
-
-
-@workflow.defn(name="scheduled-broadcast")
-class ScheduledBroadcast:
-    """Begins a broadcast when a schedule fires; the time it was due makes the occasion."""
-
-    @workflow.run
-    async def run(self, journey: str) -> None:
-        """Ask for the broadcast of `journey` that belongs to this run's scheduled time."""
-        await workflow.execute_activity(
-            "start_broadcast",
-            args=[journey, workflow.info().workflow_id],
-            start_to_close_timeout=timedelta(seconds=30),
-            retry_policy=RetryPolicy(maximum_interval=timedelta(seconds=30)),
-        )
 
 
 class ScheduleActivities:
