@@ -1,0 +1,227 @@
+"""The commands about messages: `kaskad provider`, `kaskad template`, `kaskad message`."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+import typer
+from rich.markup import escape
+
+from channels import messages, previews, providers, templates
+from channels.providers import Provider
+from channels.templates import PublishedTemplate
+from core import cli
+from core.clock import now
+from core.errors import InvalidInput, Problem
+
+app = typer.Typer(no_args_is_help=True)
+provider_app = typer.Typer(help="Who carries messages: SMTP servers and the like.", no_args_is_help=True)
+template_app = typer.Typer(help="What is written.", no_args_is_help=True)
+message_app = typer.Typer(help="The ledger of messages.", no_args_is_help=True)
+app.add_typer(provider_app, name="provider")
+app.add_typer(template_app, name="template")
+app.add_typer(message_app, name="message")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(help="The provider's name.")]
+
+
+@provider_app.command("add")
+def add_provider(
+    name: Name,
+    url: Annotated[str, typer.Argument(help="smtp+starttls://user:password@host:port, smtps://…, mailbox:// …")],
+    setting: Annotated[list[str] | None, typer.Option("--setting", help="name=value, such as per_second=50.")] = None,
+) -> None:
+    """Store a provider. Its URL is encrypted and never shown again."""
+
+    async def work() -> Provider:
+        async with cli.connected() as database, database.begin() as connection:
+            return await providers.add(connection, cli.load_settings(), name, url, _pairs(setting))
+
+    made = cli.run(work())
+    cli.console.print(
+        f"{escape(made.name)} carries {made.channel} by {escape(made.shown)}; try it: "
+        f"kaskad provider test {escape(made.name)}"
+    )
+
+
+@provider_app.command("list")
+def list_providers(json: Json = False) -> None:
+    """Show the providers, without their passwords."""
+
+    async def work() -> list[dict[str, Any]]:
+        async with cli.connected() as database, database.begin() as connection:
+            return [_shown(one) for one in await providers.listing(connection, cli.load_settings())]
+
+    cli.output(cli.run(work()), json=json, empty="No providers. Add one: kaskad provider add NAME URL")
+
+
+@provider_app.command("test")
+def test_provider(name: Name) -> None:
+    """Connect and sign in, without sending anything."""
+
+    async def work() -> None:
+        settings = cli.load_settings()
+        async with cli.connected() as database, database.begin() as connection:
+            provider = await providers.find(connection, settings, name)
+        carrier = provider.scheme.open(provider.url, settings, None)
+        try:
+            await carrier.check()
+        finally:
+            await carrier.close()
+
+    cli.run(work())
+    cli.console.print(f"{escape(name)} answers and lets us in.")
+
+
+@provider_app.command("pause")
+def pause_provider(name: Name) -> None:
+    """Hand nothing to a provider for now; its messages wait."""
+    _set_state(name, "paused")
+
+
+@provider_app.command("resume")
+def resume_provider(name: Name) -> None:
+    """Use a provider again; what waits leaves within half a minute."""
+    _set_state(name, "active")
+
+
+@provider_app.command("remove")
+def remove_provider(name: Name) -> None:
+    """Forget a provider. Refused while messages wait for it."""
+    _set_state(name, "removed")
+
+
+def _set_state(name: str, state: str) -> None:
+    async def work() -> None:
+        async with cli.connected() as database, database.begin() as connection:
+            await providers.set_state(connection, name, state)
+
+    cli.run(work())
+    cli.console.print(f"{escape(name)} is {state}.")
+
+
+@template_app.command("publish")
+def publish_template(file: Annotated[Path, typer.Argument(help="The template file.")], json: Json = False) -> None:
+    """Check and compile a template and use it for new messages."""
+
+    async def work() -> PublishedTemplate:
+        source = _read(file)
+        async with cli.connected() as database, database.begin() as connection:
+            return await templates.publish(connection, source, str(file))
+
+    published = cli.run(work())
+    for warning in published.warnings:
+        cli.complaints.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)
+    if json:
+        cli.output(msgspec.to_builtins(published), json=True)
+        return
+    done = "published as" if published.changed else "unchanged since"
+    cli.console.print(f"{escape(published.name)}: {done} version {published.number}")
+
+
+@template_app.command("list")
+def list_templates(json: Json = False) -> None:
+    """Show the templates and the values they use."""
+
+    async def work() -> list[dict[str, Any]]:
+        async with cli.connected() as database, database.begin() as connection:
+            return await templates.listing(connection)
+
+    cli.output(cli.run(work()), json=json, empty="No templates. Publish one: kaskad template publish FILE")
+
+
+@template_app.command("show")
+def show_template(name: Annotated[str, typer.Argument(help="The template's name.")]) -> None:
+    """Print a template's file as it was published."""
+
+    async def work() -> str:
+        async with cli.connected() as database, database.begin() as connection:
+            return (await templates.find(connection, name)).source
+
+    typer.echo(cli.run(work()), nl=False)
+
+
+@template_app.command("render")
+def render_template(
+    name: Annotated[str, typer.Argument(help="The template's name.")],
+    contact: Annotated[str, typer.Option(help="A number, or email:anna@example.com.")],
+    event: Annotated[str, typer.Option(help="Properties of the entry event, as a JSON object.")] = "{}",
+    html: Annotated[bool, typer.Option("--html", help="Print the HTML instead of subject and text.")] = False,
+    json: Json = False,
+) -> None:
+    """Show a contact's letter without sending it."""
+
+    async def work() -> previews.Preview:
+        properties = _object(event)
+        async with cli.connected() as database, database.begin() as connection:
+            return await previews.preview(connection, cli.load_settings(), name, contact, properties)
+
+    letter = cli.run(work())
+    if json:
+        cli.output(msgspec.to_builtins(letter), json=True)
+    elif html:
+        typer.echo(letter.html)
+    else:
+        typer.echo(f"{letter.subject}\n\n{letter.text}")
+
+
+@message_app.command("list")
+def list_messages(
+    state: Annotated[str | None, typer.Option(help="queued, skipped, handing, in_doubt, failed, accepted …")] = None,
+    contact: Annotated[int | None, typer.Option(help="A contact's number.")] = None,
+    journey: Annotated[str | None, typer.Option(help="A journey's name.")] = None,
+    before: Annotated[datetime | None, typer.Option(help="Only older ones; UTC.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    json: Json = False,
+) -> None:
+    """Show messages, newest first."""
+
+    async def work() -> list[dict[str, Any]]:
+        until = before.replace(tzinfo=now().tzinfo) if before else None
+        async with cli.connected() as database, database.begin() as connection:
+            return await messages.listing(connection, state, contact, journey, until, limit)
+
+    cli.output(cli.run(work()), json=json, empty="No messages.")
+
+
+@message_app.command("show")
+def show_message(message: Annotated[UUID, typer.Argument(help="The message's id.")], json: Json = False) -> None:
+    """Show all that the ledger knows of a message."""
+
+    async def work() -> dict[str, Any]:
+        async with cli.connected() as database, database.begin() as connection:
+            return await messages.show(connection, message)
+
+    cli.output(cli.run(work()), json=json)
+
+
+def _shown(provider: Provider) -> dict[str, Any]:
+    settings = ", ".join(f"{name}={value:g}" for name, value in provider.options.items())
+    return {
+        "name": provider.name, "channel": provider.channel, "state": provider.state, "url": provider.shown,
+        "settings": settings or None,
+    }  # fmt: skip
+
+
+def _pairs(given: list[str] | None) -> dict[str, str]:
+    pairs = dict(one.partition("=")[::2] for one in given or ())
+    if "" in pairs or not all(pairs.values()):
+        raise InvalidInput(Problem("a setting is no name=value", "write it like --setting per_second=50"))
+    return pairs
+
+
+def _object(given: str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(given, type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise InvalidInput(Problem(f"--event is no JSON object: {error}", "write it like '{\"total\": 12}'")) from error
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InvalidInput(Problem(f"{file} cannot be read: {error.strerror}")) from error
