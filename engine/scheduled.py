@@ -1,4 +1,4 @@
-"""The workflow that a schedule starts. It stands alone, because Temporal's sandbox loads its module anew for each run."""
+"""The workflow that a schedule starts, in a module of its own: Temporal's sandbox loads it anew for each run."""
 
 from datetime import timedelta
 
