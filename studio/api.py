@@ -33,7 +33,9 @@ _OPEN_ROUTES = (
     "channels.routes",
 )
 # Pages that only whoever runs this installation may see.
-_INNER_PAGES = ("channels.email.routes",)
+_INNER_PAGES = ("channels.email.routes", "studio.demo.routes")
+
+_FORM_BYTES = 100_000  # what a form needs around its file
 
 _DESCRIPTION = """Send events and contacts, start journeys and read what became of them.
 
@@ -80,7 +82,8 @@ def create_app(settings: Settings, database: Database, temporal: Client | None =
     app.state.database = database
     app.state.temporal = temporal
     problems.install(app)
-    app.add_middleware(Guard, body_limit=settings.request_bytes_limit)
+    files = {"/v1/contacts/import": settings.import_bytes_limit}
+    app.add_middleware(Guard, body_limit=settings.request_bytes_limit, larger=files)
     app.include_router(health)
     app.include_router(pages.router)
     for name in filter(_exists, _OPEN_ROUTES):

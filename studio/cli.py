@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +22,7 @@ from core.settings import Settings
 from studio import api as web
 from studio import doctor as examination
 from studio.stack.role import ROLES
+from studio.stack.stopping import until_told
 from studio.stack.supervisor import running_stack
 
 app = typer.Typer(
@@ -71,7 +72,7 @@ async def _up(settings: Settings, roles: list[str]) -> None:
     logs.configure(settings)
     with console.status("starting") as status:
         stack_of_parts = running_stack(settings, roles, say=lambda words: status.update(words + " …"))
-        await _until_told(_stay_up(stack_of_parts, status.stop))
+        await until_told(_stay_up(stack_of_parts, status.stop))
     console.print("Stopped. Everything is kept; `kaskad up` goes on from here.")
 
 
@@ -238,25 +239,6 @@ def _begin(settings: Settings, role: str) -> None:
 async def _require_schema(database: Database) -> None:
     if not await migrate.is_current(database):
         raise Misconfigured("the database does not have this version's schema: run `kaskad migrate`")
-
-
-async def _until_told(work: Coroutine[Any, Any, None]) -> None:
-    """Do something until it ends, or until Ctrl-C or SIGTERM; then it is cancelled and may clean up."""
-    task = asyncio.ensure_future(work)
-    told = False
-
-    def tell() -> None:
-        nonlocal told
-        told = True
-        task.cancel()
-
-    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(one, tell)
-    try:
-        await task
-    except asyncio.CancelledError:
-        if not told:
-            raise
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

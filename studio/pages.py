@@ -29,7 +29,7 @@ async def index(request: Request) -> Response:
     """The installation at a glance."""
     async with request.app.state.database.begin() as connection:
         figures = await status.overview(connection)
-    return _page(request, "index.html", figures=figures)
+    return page(request, "index.html", figures=figures)
 
 
 @router.get("/journeys/{name}", dependencies=[Depends(access.require_page)])
@@ -37,7 +37,7 @@ async def journey(request: Request, name: str) -> Response:
     """One journey: who stands where, what was sent, how it ended."""
     async with request.app.state.database.begin() as connection:
         figures = await status.journey(connection, name)
-    return _page(request, "journey.html", figures=figures)
+    return page(request, "journey.html", figures=figures)
 
 
 @router.get("/static/kaskad.css")
@@ -46,7 +46,8 @@ async def style() -> Response:
     return FileResponse(_FOLDER / "kaskad.css", media_type="text/css", headers={"Cache-Control": "max-age=300"})
 
 
-def _page(request: Request, template: str, **values: object) -> HTMLResponse:
+def page(request: Request, template: str, **values: object) -> HTMLResponse:
+    """A page made of one of the templates."""
     has_mailbox = request.app.state.settings.demo
     text = _templates.get_template(template).render(
         refresh=_REFRESH_SECONDS, at=now(), has_mailbox=has_mailbox, **values

@@ -1,0 +1,89 @@
+"""What the demo's installation begins with: contacts, what `examples/portal` holds, and an API key."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+from contacts import importing
+from contacts.columns import Options
+from core import access
+from core.database import Database
+from core.errors import Conflict
+from core.settings import Settings
+from examples import PORTAL
+from studio.demo.story import Story, Visitor
+from studio.push import push
+
+_COLUMNS = (
+    "external id",
+    "email",
+    "first name",
+    "last name",
+    "company",
+    "city",
+    "country",
+    "language",
+    "time zone",
+    "agreed to letters",
+    "where",
+)
+
+
+async def load(database: Database, settings: Settings, story: Story, hasten: float, say: Callable[[str], None]) -> str:
+    """Bring everything in as a newcomer would: import a file, push a folder, make a key.
+
+    Args:
+        database: of the demo's stack.
+        settings: of the demo.
+        story: whose visitors are imported.
+        hasten: waits are divided by this.
+        say: is told, in words, what was done.
+
+    Returns:
+        An API key that is good for events:write.
+
+    Raises:
+        Conflict: not every visitor could be imported.
+        InvalidInput: the examples have a problem.
+    """
+    file = settings.data / "contacts.csv"
+    write_contacts(file, story)
+    options = Options(
+        identity="external_id",
+        consent_column="agreed to letters",
+        consents=(("email", "marketing"),),
+        evidence_column="where",
+    )
+    report = await importing.import_file(database, file, options, settings=settings)
+    if report.accepted != len(story.visitors):
+        raise Conflict(f"only {report.accepted} of {len(story.visitors)} contacts were imported: see {file}")
+    say(f"imported {report.accepted} contacts from {file}")
+    async with database.begin() as connection:
+        await push(connection, settings, PORTAL, by="kaskad demo", hasten=hasten)
+    say(f"pushed templates, segments and journeys from {PORTAL}")
+    async with database.begin() as connection:
+        return await access.create(connection, "the portal's site", ["events:write"])
+
+
+def write_contacts(file: Path, story: Story) -> None:
+    """Write the visitors as the CSV file that a CRM would give."""
+    with file.open("w", encoding="utf-8", newline="") as out:
+        rows = csv.writer(out)
+        rows.writerow(_COLUMNS)
+        rows.writerows(_row(visitor) for visitor in story.visitors)
+
+
+def _row(visitor: Visitor) -> tuple[str, ...]:
+    return (
+        visitor.external_id,
+        visitor.email,
+        visitor.first_name,
+        visitor.last_name,
+        visitor.company,
+        visitor.city,
+        visitor.country,
+        visitor.language,
+        visitor.time_zone,
+        "yes" if visitor.agreed else "no",
+        visitor.agreed_where,
+    )

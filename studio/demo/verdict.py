@@ -1,0 +1,157 @@
+"""Whether what happened is what the story says: pure comparison of the ledger, the mailbox and the outcomes."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from core.schema.messages import MessageState
+from studio.demo.figures import Facts, Message, Run
+from studio.demo.story import CHANGED, SAVED, SUBMITTED, Story, Visitor
+from studio.demo.visitors import Done
+
+CLICKED = "message.clicked"
+_GONE = {MessageState.ACCEPTED, MessageState.DELIVERED}
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Line:
+    """One comparison."""
+
+    what: str
+    expected: int
+    found: int
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both are the same."""
+        return self.expected == self.found
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The figures side by side, and every single thing that does not fit."""
+
+    lines: list[Line]
+    disagreements: list[str]
+    figures: dict[str, Any]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether everything is as it must be."""
+        return not self.disagreements and all(line.agrees for line in self.lines)
+
+    def words(self) -> list[str]:
+        """What does not agree, one sentence each; a long list is cut."""
+        sums = [f"{line.what}: expected {line.expected}, found {line.found}" for line in self.lines if not line.agrees]
+        more = len(self.disagreements) - _SHOWN
+        rest = [f"… and {more} more"] if more > 0 else []
+        return [*sums, *self.disagreements[:_SHOWN], *rest]
+
+
+def judge(story: Story, done: Done, facts: Facts) -> Verdict:
+    """Compare.
+
+    Args:
+        story: what each visitor does, and how it must end.
+        done: what the visitors did, as the API acknowledged it.
+        facts: what the installation has kept.
+    """
+    disagreements = [*_outcomes(story, facts.runs), *_sent(story, facts.messages), *_mailbox(facts)]
+    states = Counter(message.state for message in facts.messages)
+    outcomes = Counter(run.outcome or run.state for run in facts.runs)
+    figures: dict[str, Any] = {
+        "visitors": len(story.visitors),
+        "habits": story.habits(),
+        "events": dict(facts.events),
+        "opened": done.opened,
+        "clicked": done.clicked,
+        "enrollments": len(facts.runs),
+        "outcomes": dict(sorted(outcomes.items())),
+        "messages": {state.name.lower(): states[state] for state in sorted(states)},
+        "letters": len(facts.letters),
+    }
+    return Verdict(list(_lines(story, done, facts, outcomes)), disagreements, figures)
+
+
+def _lines(story: Story, done: Done, facts: Facts, outcomes: Counter[str]) -> Iterator[Line]:
+    yield Line("drafts saved: visitors, events in the log", len(story.visitors), facts.events.get(SAVED, 0))
+    yield Line("applications submitted: acknowledged, in the log", done.submitted, facts.events.get(SUBMITTED, 0))
+    yield Line("applications changed: acknowledged, in the log", done.changed, facts.events.get(CHANGED, 0))
+    yield Line("links followed: redirects, events in the log", done.clicked, facts.events.get(CLICKED, 0))
+    yield Line("journeys begun: visitors, enrollments", len(story.visitors), len(facts.runs))
+    expected = Counter(visitor.expected.outcome for visitor in story.visitors)
+    for outcome in sorted(expected | outcomes):
+        yield Line(f"outcome {outcome}: by the story, enrollments", expected[outcome], outcomes[outcome])
+    accepted = sum(message.state in _GONE for message in facts.messages)
+    yield Line("letters: accepted in the ledger, in the mailbox", accepted, len(facts.letters))
+    withheld = sum(len(visitor.expected.skipped) for visitor in story.visitors)
+    skipped = sum(message.state is MessageState.SKIPPED for message in facts.messages)
+    yield Line("letters withheld: no consent, skipped in the ledger", withheld, skipped)
+    unsettled = sum(message.state not in {*_GONE, MessageState.SKIPPED} for message in facts.messages)
+    yield Line("messages failed, in doubt or under way", 0, unsettled)
+
+
+def _outcomes(story: Story, runs: Iterable[Run]) -> Iterator[str]:
+    by_contact: dict[str, list[Run]] = {}
+    for run in runs:
+        by_contact.setdefault(run.contact, []).append(run)
+    for visitor in story.visitors:
+        mine = by_contact.get(visitor.external_id, [])
+        if len(mine) != 1:
+            yield f"{_name(visitor)} went through the journey {len(mine)} times instead of once"
+            continue
+        (run,) = mine
+        if run.key != visitor.application_id:
+            yield f"{_name(visitor)} entered for application {run.key}, not {visitor.application_id}"
+        if (run.state, run.outcome) != ("finished", visitor.expected.outcome):
+            ended = run.outcome if run.state == "finished" else f"still {run.state}"
+            yield f"{_name(visitor)} must have ended {visitor.expected.outcome}, and is {ended}"
+
+
+def _sent(story: Story, messages: Iterable[Message]) -> Iterator[str]:
+    by_contact: dict[str, list[Message]] = {}
+    for message in messages:
+        by_contact.setdefault(message.contact, []).append(message)
+    for visitor in story.visitors:
+        yield from _sent_to(visitor, by_contact.get(visitor.external_id, []))
+
+
+def _sent_to(visitor: Visitor, messages: list[Message]) -> Iterator[str]:
+    expected = visitor.expected
+    gone = Counter(message.step for message in messages if message.state in _GONE)
+    skipped = Counter(message.step for message in messages if message.state is MessageState.SKIPPED)
+    for step in sorted(expected.letters - gone.keys()):
+        yield f"{_name(visitor)} did not get the {step}"
+    for step in sorted(gone.keys() - expected.letters - expected.possible):
+        yield f"{_name(visitor)} got the {step}, and must not have"
+    for step in sorted(step for step, times in gone.items() if times > 1):
+        yield f"{_name(visitor)} got the {step} {gone[step]} times"
+    for step in sorted(expected.skipped ^ skipped.keys()):
+        verb = "was not withheld" if step in expected.skipped else "was withheld"
+        yield f"the {step} to {_name(visitor)} {verb}"
+    for message in messages:
+        if message.state is MessageState.SKIPPED and not message.reason:
+            yield f"the {message.step} to {_name(visitor)} was withheld without a reason"
+        if message.state not in {*_GONE, MessageState.SKIPPED}:
+            state = message.state.name.lower().replace("_", " ")
+            yield f"the {message.step} to {_name(visitor)} is {state} ({message.reason or 'no reason given'})"
+
+
+def _mailbox(facts: Facts) -> Iterator[str]:
+    """Every accepted message is exactly one letter, to the address in the ledger, and no letter comes from nowhere."""
+    ledger = {message.id: message for message in facts.messages if message.state in _GONE}
+    caught = Counter(letter.message_id for letter in facts.letters)
+    recipients = {letter.message_id: letter.recipient for letter in facts.letters}
+    for number, message in ledger.items():
+        if caught[number] != 1:
+            yield f"message {number} ({message.step} to {message.address}) is {caught[number]} letters in the mailbox"
+        elif recipients[number] != message.address:
+            yield f"message {number} went to {recipients[number]}, and the ledger says {message.address}"
+    for stray in caught.keys() - ledger.keys():
+        yield f"a letter with the id {stray} is in the mailbox, and no accepted message in the ledger"
+
+
+def _name(visitor: Visitor) -> str:
+    return f"{visitor.external_id} ({visitor.habit})"
