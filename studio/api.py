@@ -21,7 +21,7 @@ from core.database import Database
 from core.errors import DatabaseUnavailable
 from core.settings import Settings
 from studio import pages, problems
-from studio.guard import Guard
+from studio.guard import Guard, Upload
 
 # Routes for programs and for people who got a letter; each asks for what it needs itself.
 _OPEN_ROUTES = (
@@ -82,8 +82,8 @@ def create_app(settings: Settings, database: Database, temporal: Client | None =
     app.state.database = database
     app.state.temporal = temporal
     problems.install(app)
-    files = {"/v1/contacts/import": settings.import_bytes_limit}
-    app.add_middleware(Guard, body_limit=settings.request_bytes_limit, larger=files)
+    uploads = {"/v1/contacts/import": Upload(settings.import_bytes_limit + _FORM_BYTES, "contacts:write")}
+    app.add_middleware(Guard, body_limit=settings.request_bytes_limit, uploads=uploads, database=database)
     app.include_router(health)
     app.include_router(pages.router)
     for name in filter(_exists, _OPEN_ROUTES):

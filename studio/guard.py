@@ -1,11 +1,16 @@
 """What every request passes: a bound on its body, and headers that keep browsers safe."""
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
+from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from core import access
+from core.database import Database
+from core.errors import KaskadError
 from studio import problems
 
 _HEADERS: tuple[tuple[bytes, bytes], ...] = (
@@ -20,26 +25,46 @@ _HEADERS: tuple[tuple[bytes, bytes], ...] = (
 )
 
 
-class Guard:
-    """ASGI middleware; in plain ASGI because the ingestion path passes it thousands of times a second."""
+@dataclass(frozen=True)
+class Upload:
+    """A path that takes larger bodies than others, from those who may send them."""
 
-    def __init__(self, app: ASGIApp, body_limit: int) -> None:
+    limit: int
+    scope: str
+
+
+class Guard:
+    """ASGI middleware; in plain ASGI because the ingestion path passes it thousands of times a second.
+
+    Args:
+        app: what it stands before.
+        body_limit: bytes of a request's body.
+        uploads: paths with another limit. Their callers are looked at before their bodies are read, because
+            FastAPI would store a whole file before it asks who sent it.
+        database: where API keys are.
+    """
+
+    def __init__(self, app: ASGIApp, body_limit: int, uploads: Mapping[str, Upload], database: Database) -> None:
         self._app = app
         self._limit = body_limit
+        self._uploads = uploads
+        self._database = database
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, unless its body is too large."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        upload = self._uploads.get(scope["path"])
+        limit = upload.limit if upload else self._limit
         received = 0
 
         async def bounded() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._limit:
-                raise HTTPException(413, self._words())  # the app's handler answers it like any other
+            if received > limit:
+                raise HTTPException(413, _too_large(limit))  # the app's handler answers it like any other
             return message
 
         async def with_headers(message: Message) -> None:
@@ -47,14 +72,26 @@ class Guard:
                 _add_missing(message)
             await send(message)
 
-        if _announced(scope) > self._limit:
-            refusal = problems.answer(413, self._words(), headers={"Connection": "close"})
+        if _announced(scope) > limit:
+            refusal: Response | None = problems.answer(413, _too_large(limit), headers={"Connection": "close"})
+        else:
+            refusal = await self._stranger(scope, upload) if upload else None
+        if refusal is not None:
             await refusal(scope, receive, with_headers)
         else:
             await self._app(scope, bounded, with_headers)
 
-    def _words(self) -> str:
-        return f"the body is larger than {self._limit:,} bytes: send less at a time"
+    async def _stranger(self, scope: Scope, upload: Upload) -> Response | None:
+        request = Request(scope)
+        try:
+            await access.check(self._database, access.sent_key(request), upload.scope)
+        except KaskadError as error:
+            return problems.of(request, error)
+        return None
+
+
+def _too_large(limit: int) -> str:
+    return f"the body is larger than {limit:,} bytes: send less at a time"
 
 
 def _announced(scope: Scope) -> int:

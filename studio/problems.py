@@ -84,6 +84,12 @@ def answer(
 
 
 def _on_kaskad_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, KaskadError)  # noqa: S101 - registered for it
+    return of(request, error)
+
+
+def of(request: Request, error: KaskadError) -> Response:
+    """The response that a domain error becomes."""
     status = next(status for kind, status in _STATUS if isinstance(error, kind))
     if status >= 500:
         log.error("request failed", path=request.url.path, error=str(error))

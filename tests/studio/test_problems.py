@@ -1,6 +1,7 @@
 """Errors at the HTTP edge: problem details, bounded bodies, safe headers, pages only for those who may see them."""
 
 import base64
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -8,7 +9,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from core import access
+from core import access, temporal
 from core.database import Database
 from core.errors import (
     Conflict,
@@ -96,18 +97,50 @@ async def test_a_body_is_bounded_whether_or_not_its_length_is_announced(app: Fas
 
     body = b'{"count": 1, "pad": "' + b"x" * 5000 + b'"}'
 
-    async def chunks() -> object:
+    async def chunks() -> AsyncIterator[bytes]:
         for start in range(0, len(body), 500):
             yield body[start : start + 500]
 
     async with _client(app) as client:
         answer = await client.post(
             "/things",
-            content=body if announced else chunks(),  # type: ignore[arg-type]
+            content=body if announced else chunks(),
             headers={"content-type": "application/json"},
         )
     assert answer.status_code == 413 and "2,000 bytes" in answer.json()["detail"]
     assert taken == []
+
+
+async def test_uploads_may_be_larger_but_only_from_those_who_may_send_them(app: FastAPI, database: Database) -> None:
+    async with database.begin() as connection:
+        writer = await access.create(connection, "writer", ["contacts:write"])
+        reader = await access.create(connection, "reader", ["contacts:read"])
+    read = 0
+
+    async def chunks() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(10):
+            read += 1
+            yield b"x" * 1000
+
+    async with _client(app) as client:
+        for key, status in ((None, 401), (reader, 403)):
+            headers = {"Authorization": f"Bearer {key}"} if key else {}
+            answer = await client.post("/v1/contacts/import", content=chunks(), headers=headers)
+            assert (answer.status_code, read) == (status, 0)
+            assert answer.headers["content-type"] == "application/problem+json"
+        file = {"file": ("people.csv", b"email\n" + b"ann@example.com\n" * 200, "text/csv")}
+        headers = {"Authorization": f"Bearer {writer}"}
+        answer = await client.post("/v1/contacts/import", files=file, headers=headers)
+    assert answer.status_code == 200, answer.text
+
+
+async def test_readiness_says_that_temporal_is_away(database: Database, settings: Settings) -> None:
+    client_of_nobody = await temporal.lazy(settings, "127.0.0.1:1")
+    async with _client(create_app(settings, database, client_of_nobody)) as client:
+        answer = await client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["database"] == "ok" and "127.0.0.1:1" in answer.json()["temporal"]
 
 
 async def test_health_readiness_and_metrics(app: FastAPI) -> None:

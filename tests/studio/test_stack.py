@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pytest
 
 from core import running
 from core.errors import DatabaseUnavailable, Misconfigured
-from studio.stack import postgres, process
+from core.running import Running
+from studio.stack import postgres, process, supervisor
 from studio.stack.postgres import EmbeddedPostgres, sensible_settings, server_account
 from tests.studio.conftest import Installation, await_true
 
@@ -132,6 +134,25 @@ def test_a_data_folder_that_cannot_be_made(installation: Installation) -> None:
     file.touch()
     done = installation.command("--data", str(file / "data"), "up")
     assert done.returncode == 1 and "--data" in done.stderr and "Traceback" not in done.stderr
+
+
+async def test_what_a_killed_stack_left_behind_is_ended_and_strangers_are_not(installation: Installation) -> None:
+    data = installation.data
+    data.mkdir()
+    script = "import sys, time; time.sleep(60)"
+    left = await asyncio.create_subprocess_exec(sys.executable, "-c", script, f"{data}/temporal/temporal.db")
+    stranger = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
+    try:
+        running.write(data, Running(os.getpid(), "", "", "", {"temporal": left.pid, "worker": stranger.pid}))
+        await supervisor._end_leftovers(data)
+        assert await asyncio.wait_for(left.wait(), 10) == -signal.SIGTERM
+        assert stranger.returncode is None
+        assert running.read(data) is None
+    finally:
+        for one in (left, stranger):
+            if one.returncode is None:
+                one.kill()
+                await one.wait()
 
 
 def _server(installation: Installation) -> EmbeddedPostgres:
