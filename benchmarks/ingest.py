@@ -9,17 +9,17 @@ import argparse
 import asyncio
 import itertools
 import json
+import os
 import random
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import cast
 
-import uvicorn
 import uvloop
-from fastapi import FastAPI
 from sqlalchemy import text
 
 from contacts.identities import resolve
@@ -30,7 +30,6 @@ from core.migrate import migrate
 from core.settings import Settings
 from studio.stack.process import free_port
 from studio.stack.scratch import scratch_server
-from tracker.routes import router
 
 KNOWN = 20_000
 NEW_SHARE = 0.1
@@ -167,16 +166,17 @@ async def count(url: str) -> int:
 
 @asynccontextmanager
 async def api(url: str, port: int) -> AsyncIterator[None]:
-    """The API in a process of its own, until the block ends."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.ingest", "--serve", url, "--port", str(port)
-    )
-    try:
-        await _answering(port)
-        yield
-    finally:
-        process.terminate()
-        await process.wait()
+    """`kaskad api` in a process of its own, until the block ends."""
+    with tempfile.TemporaryDirectory() as data:
+        environment = {**os.environ, "KASKAD_DATABASE": url, "KASKAD_PORT": str(port), "KASKAD_DATA": data}
+        program = "from studio.cli import main; main()"
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, "api", env=environment)
+        try:
+            await _answering(port)
+            yield
+        finally:
+            process.terminate()
+            await process.wait()
 
 
 async def _answering(port: int) -> None:
@@ -189,14 +189,6 @@ async def _answering(port: int) -> None:
             writer.close()
             return
     raise SystemExit("the API does not come up")
-
-
-def serve(url: str, port: int) -> None:
-    """Be the API process."""
-    app = FastAPI()
-    app.include_router(router)
-    app.state.database, app.state.settings = Database(url), Settings(database=url)
-    uvicorn.run(app, host=HOST, port=port, loop="uvloop", http="httptools", access_log=False, log_level="warning")
 
 
 async def attack(arguments: argparse.Namespace) -> list[Sent]:
@@ -250,14 +242,11 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=500)
     parser.add_argument("--connections", type=int, default=128, help="connections that send single events")
     parser.add_argument("--batch-connections", type=int, default=8, help="connections that send batches")
-    parser.add_argument("--serve", metavar="URL", help=argparse.SUPPRESS)
     parser.add_argument("--attack", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--key", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.serve:
-        serve(arguments.serve, arguments.port)
-    elif arguments.attack:
+    if arguments.attack:
         json.dump([asdict(sent) for sent in uvloop.run(attack(arguments))], sys.stdout)
     else:
         print(json.dumps({"benchmark": "ingest", "figures": asyncio.run(measure(arguments))}))
