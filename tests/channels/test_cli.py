@@ -6,8 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from channels.cli import app
 from tests.channels.world import LETTER, World
@@ -21,7 +20,7 @@ def _installation(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def kaskad(*words: str) -> Result:
     """Run a command in a thread: it brings its own loop."""
-    return await asyncio.to_thread(CliRunner().invoke, app, list(words))
+    return await asyncio.to_thread(lambda: CliRunner().invoke(app, list(words)))
 
 
 async def test_providers_from_adding_to_removing(world: World) -> None:

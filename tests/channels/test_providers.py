@@ -29,10 +29,10 @@ async def listing(database: Database, settings: Settings) -> list[Provider]:
 async def test_the_password_is_kept_encrypted_and_not_shown(database: Database, settings: Settings) -> None:
     await add(database, settings, "main", give_up_hours="48", per_second="20")
     async with database.begin() as connection:
-        raw = await connection.exec_driver_sql("select secret, settings::text from provider")
-        [(secret, options)] = raw.all()
-    assert b"hunter2" not in bytes(secret)
-    assert "hunter2" not in options
+        raw = await connection.exec_driver_sql("select secret, settings::text as settings from provider")
+        row = raw.one()
+    assert b"hunter2" not in bytes(row.secret)
+    assert "hunter2" not in row.settings
     [found] = await listing(database, settings)
     assert found.url == URL + "?per_second=20"
     assert found.options == {"give_up_hours": 48}

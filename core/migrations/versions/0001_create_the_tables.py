@@ -38,6 +38,17 @@ def upgrade() -> None:
         comment="The typed custom attributes that contacts may carry in contact.attributes",
     )
     op.create_table(
+        "caught_letter",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("sender", sa.Text(), nullable=False),
+        sa.Column("recipient", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("source", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_caught_letter")),
+        comment="What the built-in mailbox caught in demo mode; the newest are kept",
+    )
+    op.create_table(
         "contact",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
@@ -226,13 +237,6 @@ def upgrade() -> None:
         postgresql_partition_by="RANGE (created_at)",
     )
     op.create_index("ix_message_contact_id_created_at", "message", ["contact_id", "created_at"], unique=False)
-    op.create_index(
-        "ix_message_unsettled",
-        "message",
-        ["provider_id", "created_at"],
-        unique=False,
-        postgresql_where=sa.text("state in (10, 20, 30)"),
-    )
     op.create_table(
         "provider",
         sa.Column("id", sa.SmallInteger(), sa.Identity(always=False), nullable=False),
@@ -244,17 +248,6 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_provider")),
         sa.UniqueConstraint("name", name=op.f("uq_provider_name")),
-    )
-    op.create_table(
-        "caught_letter",
-        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
-        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.Column("sender", sa.Text(), nullable=False),
-        sa.Column("recipient", sa.Text(), nullable=False),
-        sa.Column("subject", sa.Text(), nullable=False),
-        sa.Column("source", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_caught_letter")),
-        comment="What the built-in mailbox caught in demo mode; the newest are kept",
     )
     op.create_table(
         "rate_limit",
@@ -470,9 +463,7 @@ def downgrade() -> None:
     op.drop_table("step_visit")
     op.drop_table("segment")
     op.drop_table("rate_limit")
-    op.drop_table("caught_letter")
     op.drop_table("provider")
-    op.drop_index("ix_message_unsettled", table_name="message", postgresql_where=sa.text("state in (10, 20, 30)"))
     op.drop_index("ix_message_contact_id_created_at", table_name="message")
     op.drop_table("message")
     op.drop_table("log_cursor")
@@ -496,6 +487,7 @@ def downgrade() -> None:
     op.drop_table("contact_import")
     op.drop_index("ix_contact_created_at", table_name="contact")
     op.drop_table("contact")
+    op.drop_table("caught_letter")
     op.drop_table("attribute")
     op.drop_table("api_key")
     op.execute("drop sequence event_id_seq")
