@@ -1,7 +1,7 @@
 """The grammar of a journey's YAML: what may stand where. `journeys.loader` reads files into these models.
 
-A step is a mapping with one key that says its kind (`send`, `wait`, `if`, …), an optional `id`, and the kind's own keys.
-It goes to the next one unless it says otherwise. A new kind is a class here, a line in `STEPS`, and a method of
+A step is a mapping with one key that says its kind (`send`, `wait`, …), an optional `id`, and the kind's own keys. It
+goes to the next one unless it says otherwise. A new kind is a class here, a line in `STEPS`, and a method of
 `journeys.compiler`.
 """
 
@@ -256,7 +256,7 @@ class ChooseStep(StepNode):
 
     choose: Annotated[
         tuple[Case, ...],
-        BeforeValidator(_tuple, json_schema_input_type=list[Case]),
+        BeforeValidator(_tuple, json_schema_input_type=Annotated[list[Case], Field(min_length=1, max_length=50)]),
         Field(min_length=1, max_length=50),
     ]
     otherwise: "Branch | None" = Field(None, alias="else")
@@ -268,24 +268,34 @@ class ArmNode(Node):
     weight: Annotated[float, Field(gt=0, le=1_000_000, strict=False)] = 1
     then: "Branch | None" = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _bare(cls, value: Any) -> Any:
-        bare = isinstance(value, int | float) and not isinstance(value, bool)
-        return {"weight": value} if bare else value
+
+def _weighed(value: Any) -> Any:
+    """A bare number is an arm's weight."""
+    return {"weight": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+_Arm = Annotated[ArmNode, BeforeValidator(_weighed, json_schema_input_type=ArmNode | float)]
 
 
 class SplitStep(StepNode):
     """Send contacts down different arms, by weight; the same contact always takes the same arm."""
 
-    split: Annotated[dict[Slug, ArmNode], Field(min_length=2, max_length=26)]
+    split: Annotated[dict[Slug, _Arm], Field(min_length=2, max_length=26)]
+
+
+_TagList = Annotated[
+    tuple[Words, ...],
+    BeforeValidator(
+        lambda value: (value,) if isinstance(value, str) else _tuple(value), json_schema_input_type=str | list[str]
+    ),
+]
 
 
 class Tags(Node):
-    """Tags to add and to remove."""
+    """Tags to add and to remove; one or a list."""
 
-    add: Annotated[tuple[Words, ...], BeforeValidator(lambda v: _tuple([v] if isinstance(v, str) else v))] = ()
-    remove: Annotated[tuple[Words, ...], BeforeValidator(lambda v: _tuple([v] if isinstance(v, str) else v))] = ()
+    add: _TagList = ()
+    remove: _TagList = ()
 
 
 class Changes(Node):
@@ -394,7 +404,9 @@ Step = Annotated[
     BeforeValidator(_one_kind),
 ]
 Steps = Annotated[
-    tuple[Step, ...], BeforeValidator(_tuple, json_schema_input_type=list[Step]), Field(min_length=1, max_length=200)
+    tuple[Step, ...],
+    BeforeValidator(_tuple, json_schema_input_type=Annotated[list[Step], Field(min_length=1, max_length=200)]),
+    Field(min_length=1, max_length=200),
 ]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, exists, func, insert, select, text, update
+from sqlalchemy import delete, exists, func, insert, null, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core import documents
@@ -118,7 +118,9 @@ async def publish(connection: AsyncConnection, source: str | bytes, file: str = 
     before = (await connection.execute(select(segment).where(segment.c.name == written.name))).one_or_none()
     if before is not None and (before.criteria is None) != (written.criteria is None):
         raise Conflict(f"the segment {written.name} has {'a list' if before.criteria is None else 'criteria'} already")
-    values = {"title": written.title, "criteria": written.criteria, "source": content}
+    # null(), because None would be stored as the JSON value null
+    stored = null() if written.criteria is None else written.criteria
+    values = {"title": written.title, "criteria": stored, "source": content}
     if before is None:
         statement: Any = insert(segment).values(name=written.name, **values)
         await connection.execute(statement)

@@ -83,7 +83,7 @@ def test_what_is_found_is_right_and_the_first(
         before = (found - timedelta(seconds=1)).astimezone(zone)
         assert before.time() < wanted < shown.time()
         assert before.utcoffset() != shown.utcoffset()
-    # Nothing earlier would do: on every day in between, the clock showed the time at or before `now`, or on no such day.
+    # Nothing earlier would do: in between, the clock showed the time before `now` or on other days.
     day = now.astimezone(zone).date()
     while day < shown.date():
         moment = datetime.combine(day, wanted, zone)
