@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from core.errors import Misconfigured
+from core.errors import InvalidInput, Misconfigured, Problem
 
 MIN_RSA_BITS = 1024  # RFC 8301, section 3.2: signers use at least this, and should use 2048
 
@@ -67,6 +67,22 @@ class DkimSettings(BaseModel):
 
     domain: str = Field(pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$")
     keys: tuple[DkimKey, ...] = Field(min_length=1, max_length=4)
+
+    @classmethod
+    def checked(cls, domain: str | None, keys: Sequence[dict[str, Any]]) -> Self:
+        """The settings from what a person gave.
+
+        Raises:
+            InvalidInput: no domain or no key, or a name that cannot stand in the DNS.
+        """
+        try:
+            return cls.model_validate({"domain": domain or "", "keys": list(keys)})
+        except ValidationError as error:
+            problems = [
+                Problem(f"{problem['loc'][-1]}: {problem['msg']}", path="DKIM")
+                for problem in error.errors(include_input=False)
+            ]
+            raise InvalidInput(*problems) from None
 
 
 @dataclass(frozen=True, slots=True)

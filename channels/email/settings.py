@@ -11,12 +11,12 @@ import ssl
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from channels.email.dkim import DkimKey, DkimSettings, Signer
+from channels.email.dkim import DkimSettings, Signer
 from core.errors import InvalidInput, Misconfigured, Problem
 
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
@@ -120,24 +120,17 @@ class SmtpSettings:
         domain, given = self.options.dkim_domain, self.options.dkim_key
         if domain is None and not given:
             return None
-        try:
-            keys = tuple([_dkim_key(text, folder) for text in given])
-            return Signer.of(DkimSettings(domain=domain or "", keys=keys))
-        except ValidationError as error:
-            wrong = "; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
-            raise InvalidInput(
-                Problem(f"DKIM: {wrong}", "give dkim_domain=DOMAIN and dkim_key=SELECTOR:FILE", path="SMTP URL")
-            ) from None
+        return Signer.of(DkimSettings.checked(domain, [_dkim_key(text, folder) for text in given]))
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
 
 
-def _dkim_key(text: str, folder: Path) -> DkimKey:
+def _dkim_key(text: str, folder: Path) -> dict[str, Any]:
     selector, _, value = text.partition(":")
     if value.lstrip().startswith("-----BEGIN"):
-        return DkimKey(selector=selector, pem=SecretStr(value))
-    return DkimKey(selector=selector, file=folder / value)
+        return {"selector": selector, "pem": value}
+    return {"selector": selector, "file": folder / value}
 
 
 def _options(query: str) -> Options:
@@ -150,12 +143,10 @@ def _options(query: str) -> Options:
     try:
         return Options.model_validate(given)
     except ValidationError as error:
-        known = ", ".join(Options.model_fields)
+        known = f"known options are {', '.join(Options.model_fields)}"
+        problems = error.errors(include_input=False)
         raise InvalidInput(
-            *[
-                Problem(f"{problem['msg']}", f"known options are {known}", path=f"SMTP URL, {problem['loc'][0]}")
-                for problem in error.errors()
-            ]
+            *[Problem(problem["msg"], known, path=f"SMTP URL, {problem['loc'][0]}") for problem in problems]
         ) from None
 
 
