@@ -1,6 +1,7 @@
 """Reading tables from CSV and XLSX files as records of text, with the line that each began on."""
 
 import codecs
+import contextlib
 import csv
 import hashlib
 import itertools
@@ -103,25 +104,31 @@ def _text_sheet(path: Path, digest: str, encoding: str | None, delimiter: str | 
     encoding = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
     try:
         delimiter = delimiter or _sniff(path, encoding)
-        with path.open(encoding=encoding, newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter)
-            header = next(reader, [])
-            records = sum(1 for _ in reader)
+        header, records = _look_through(path, encoding, delimiter)
     except UnicodeDecodeError:
         raise InvalidInput(_undecodable(path, encoding)) from None
-    except csv.Error as error:
-        mend = "a quotation mark may be open, look above this line"
-        problem = Problem(f"the file cannot be read: {error}", mend, file=str(path), line=reader.line_num, column=1)
-        raise InvalidInput(problem) from None
     return Sheet(path, header, digest, records, encoding, delimiter)
+
+
+def _look_through(path: Path, encoding: str, delimiter: str) -> tuple[list[str], int]:
+    """The header, and how many records follow it."""
+    with path.open(encoding=encoding, newline="") as file:
+        reader = csv.reader(file, delimiter=delimiter)
+        try:
+            return next(reader, []), sum(1 for _ in reader)
+        except csv.Error as error:
+            mend = "a quotation mark may be open, look above this line"
+            what = f"the file cannot be read: {error}"
+            raise InvalidInput(Problem(what, mend, file=str(path), line=reader.line_num, column=1)) from None
 
 
 def _sniff(path: Path, encoding: str) -> str:
     """The delimiter that splits the header into the most columns and agrees with the lines below it."""
 
     def score(delimiter: str) -> tuple[int, int]:
-        with path.open(encoding=encoding, newline="") as file:
-            rows = [row for row in itertools.islice(csv.reader(file, delimiter=delimiter), 20) if row]
+        rows: list[list[str]] = []
+        with path.open(encoding=encoding, newline="") as file, contextlib.suppress(csv.Error):  # it is said later
+            rows.extend(row for row in itertools.islice(csv.reader(file, delimiter=delimiter), 20) if row)
         width = len(rows[0]) if rows else 0
         return sum(len(row) == width for row in rows) if width > 1 else 0, width
 

@@ -8,8 +8,10 @@ from contacts.columns import Options, boolean, infer, number, plan, reader
 from core.errors import InvalidInput
 
 
-def meant(header: list[str], *sample: list[str], types: dict[str, str] | None = None, **options: Any) -> dict[str, str]:
-    columns = plan(header, sample, Options(**options), types or {})
+def meant(
+    header: list[str], *sample: list[str], existing: dict[str, str] | None = None, **options: Any
+) -> dict[str, str]:
+    columns = plan(header, sample, Options(**options), existing or {})
     return {c.header: f"{c.target or c.role}:{c.type}".rstrip(":") for c in columns}
 
 

@@ -2,9 +2,7 @@
 
 import asyncio
 import csv
-import os
 import signal
-import subprocess
 import sys
 from datetime import date, datetime
 from pathlib import Path
@@ -22,7 +20,12 @@ from core.database import Database
 from core.errors import InvalidInput
 from core.settings import Settings
 
-CONSENT = Options(consent_column="consent", consents=(("email", "marketing"),), evidence_column="proof")
+CONSENT = Options(
+    types={"age": "number"},
+    consent_column="consent",
+    consents=(("email", "marketing"),),
+    evidence_column="proof",
+)
 
 
 def table(path: Path, *rows: list[Any], delimiter: str = ",", encoding: str = "utf-8") -> Path:
@@ -70,7 +73,7 @@ async def test_rows_become_contacts_whatever_the_chunk(database: Database, tmp_p
     assert (report.rows, report.accepted, report.created, report.updated) == (10, 4, 2, 1)
     assert (report.duplicates, report.rejected) == (1, 5)
     anna = await shown(database, "email:anna@x.com")
-    assert anna.attributes == {"город": 'Москва "А"', "age": 32} or anna.attributes == {"city": 'Москва "А"', "age": 32}
+    assert anna.attributes == {"city": 'Москва "А"', "age": 32}
     assert anna.tags == ["a", "b", "c"]
     assert [one["granted"] for one in anna.consents] == [False]
     assert (await shown(database, "external_id:2")).attributes == {"city": "Казань", "kept": 1}
@@ -206,15 +209,15 @@ async def test_a_killed_import_goes_on_where_it_stopped(database: Database, tmp_
     path = table(tmp_path / "people.csv", ["email", "n", "consent"], *rows)
     position = 0
     for _ in range(2):
-        child = subprocess.Popen([sys.executable, "-c", _SCRIPT, database.url, str(path)], cwd=os.getcwd())
+        child = await asyncio.create_subprocess_exec(sys.executable, "-c", _SCRIPT, database.url, str(path))
         before = position
         while position < before + 2000:
-            assert child.poll() is None, "it finished before it could be killed"
+            assert child.returncode is None, "it finished before it could be killed"
             async with database.begin() as connection:
                 found = await connection.execute(text("select position from contact_import"))
                 position = found.scalar() or 0
         child.send_signal(signal.SIGKILL)
-        child.wait()
+        await child.wait()
     options = Options(consent_column="consent", consents=(("email", "marketing"),))
     report = await import_file(database, path, options, chunk=200)
     assert report.resumed_at >= position > 0

@@ -1,0 +1,51 @@
+"""The commands, run as a user runs them, against a real database."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from core.database import Database
+
+
+def kaskad(database: Database, tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "studio.cli", *arguments],
+        env={"KASKAD_DATABASE": database.url, "KASKAD_DATA": str(tmp_path / "data"), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def answer(database: Database, tmp_path: Path, *arguments: str) -> Any:
+    done = kaskad(database, tmp_path, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+async def test_from_the_file_to_erasure(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text("email,code,agreed\nAnna@X.com,007,yes\nbad,1,no\n")
+    options = ("--type", "code:text", "--consent-column", "agreed", "--consent", "email:marketing")
+    report = answer(database, tmp_path, "contacts", "import", str(path), *options)
+    assert (report["created"], report["rejected"]) == (1, 1)
+    assert "imported before" in kaskad(database, tmp_path, "contacts", "import", str(path), *options).stdout
+    shown = answer(database, tmp_path, "contacts", "show", "email:anna@x.com")
+    assert shown["attributes"] == {"code": "007"}
+    assert shown["consent_history"][0]["source"] == "import"
+    assert kaskad(database, tmp_path, "suppression", "add", "email", "ANNA@x.com").returncode == 0
+    assert answer(database, tmp_path, "suppression", "list")[0]["address"] == "anna@x.com"
+    assert kaskad(database, tmp_path, "contacts", "erase", "email:anna@x.com", "--yes").returncode == 0
+    assert answer(database, tmp_path, "contacts", "list") == []
+
+
+async def test_errors_are_said_in_words(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text("city\nОмск\n")
+    done = kaskad(database, tmp_path, "contacts", "import", str(path))
+    assert done.returncode == 1
+    assert "no column identifies the contacts" in done.stderr
+    assert "Traceback" not in done.stderr
