@@ -255,6 +255,7 @@ def _mount() -> None:
         ("journeys.cli", "journey", "Journeys: check, publish, enter, pause, and see what became of contacts."),
         ("engine.cli", "journey", ""),
         ("channels.cli", "", ""),
+        ("channels.email.cli", "email", "Email: DKIM keys."),
         ("studio.push", "", ""),
         ("studio.demo.cli", "", ""),
     ):
