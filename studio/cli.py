@@ -254,6 +254,7 @@ def _mount() -> None:
         ("segments.cli", "segment", "Segments: named sets of contacts."),
         ("journeys.cli", "journey", "Journeys: check, publish, enter, pause, and see what became of contacts."),
         ("engine.cli", "journey", ""),
+        ("tracker.cli", "events", "The event log: follow it, count what is in it."),
         ("channels.cli", "", ""),
         ("channels.email.cli", "email", "Email: DKIM keys."),
         ("studio.push", "", ""),
