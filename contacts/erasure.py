@@ -14,7 +14,7 @@ from core.errors import NotFound
 _SCRUB = (
     "update event set properties = null where contact_id = :id and properties is not null",
     "update message set address = null, provider_message_id = null, "
-    "state = case state when 10 then 0 else state end, "
+    "state = case state when 10 then 15 else state end, "
     "reason = case when state = 10 then 'erased' when reason ~ '^[a-z_]+$' then reason "
     "when reason is not null then 'erased' end where contact_id = :id",
     "update enrollment set key = 'erased-' || id, correlation = null where contact_id = :id",
