@@ -3,10 +3,10 @@
 import asyncio
 
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
 from core.errors import Misconfigured, TemporalUnavailable
+from core.payloads import data_converter
 from core.settings import Settings
 
 
@@ -54,7 +54,7 @@ async def _client(settings: Settings, target: str, *, lazy: bool) -> Client:
         namespace=settings.temporal_namespace,
         tls=_tls(settings),
         api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
-        data_converter=pydantic_data_converter,
+        data_converter=data_converter,
         lazy=lazy,
     )
 

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest_asyncio
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
+
+from core.payloads import data_converter
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -14,7 +15,7 @@ async def skipping() -> AsyncIterator[WorkflowEnvironment]:
     """A server whose clock jumps over the time in which nothing happens."""
     server = Path(sysconfig.get_path("scripts")) / "temporal-test-server"
     async with await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=str(server), data_converter=pydantic_data_converter
+        test_server_existing_path=str(server), data_converter=data_converter
     ) as environment:
         yield environment
 
@@ -26,7 +27,7 @@ async def brief_histories() -> AsyncIterator[WorkflowEnvironment]:
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=str(server),
         dev_server_log_level="error",
-        data_converter=pydantic_data_converter,
+        data_converter=data_converter,
         dev_server_extra_args=["--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=30"],
     ) as environment:
         yield environment
