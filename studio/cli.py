@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,13 +12,22 @@ from typing import Annotated, Any
 import structlog
 import typer
 import uvicorn
-from temporalio.client import Client
 
+import channels.cli
+import channels.email.cli
+import contacts.cli
+import engine.cli
+import journeys.cli
+import segments.cli
+import studio.demo.cli
+import studio.push
+import tracker.cli
 from core import access, cli, logs, metrics, migrate, temporal
 from core.cli import complaints, connected, console, output, run
 from core.database import Database
 from core.errors import Misconfigured
 from core.settings import Settings
+from engine.roles import run_router, run_worker
 from studio import api as web
 from studio import doctor as examination
 from studio.stack.role import ROLES
@@ -36,7 +45,6 @@ keys = typer.Typer(help="API keys.", no_args_is_help=True)
 app.add_typer(keys, name="key")
 log = structlog.get_logger("kaskad")
 
-Role = Callable[[Settings, Database, Client, asyncio.Event], Awaitable[None]]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Host = Annotated[str | None, typer.Option(help="Address to listen at; KASKAD_HOST.")]
 _Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen at, 0 for a free one; KASKAD_PORT.")]
@@ -87,8 +95,13 @@ async def _stay_up(stack_of_parts: Any, ready: Callable[[], None]) -> None:
 @app.command()
 def api(host: _Host = None, port: _Port = None) -> None:
     """Run the HTTP API and the pages alone."""
+    _serve(_api(_listening(host, port)))
+
+
+def _serve(role: Coroutine[Any, Any, None]) -> None:
+    """Run what has much to do for long on the fast event loop."""
     with cli.plain_errors(), asyncio.Runner(loop_factory=_fast_loop()) as runner:
-        runner.run(_api(_listening(host, port)))
+        runner.run(role)
 
 
 async def _api(settings: Settings) -> None:
@@ -120,19 +133,18 @@ async def _api(settings: Settings) -> None:
 @app.command()
 def worker() -> None:
     """Run a worker alone: it carries contacts through journeys and hands messages over."""
-    run(_role("worker"))
+    _serve(_role("worker"))
 
 
 @app.command()
 def router() -> None:
     """Run a router alone: it turns events into entries and signals. Of several, one works and the others stand by."""
-    run(_role("router"))
+    _serve(_role("router"))
 
 
 async def _role(name: str) -> None:
     """Run a role until SIGINT or SIGTERM, then let it finish what it has in hand."""
-    roles = import_module("engine.roles")
-    role: Role = roles.run_worker if name == "worker" else roles.run_router
+    role = run_worker if name == "worker" else run_router
     settings = cli.load_settings()
     _begin(settings, name)
     metrics.serve(settings)
@@ -246,33 +258,14 @@ def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return import_module("uvloop").new_event_loop if find_spec("uvloop") else None
 
 
-def _mount() -> None:
-    """Add the packages' commands: those with a name as a group, the others at the top."""
-    groups: dict[str, typer.Typer] = {}
-    for module, name, words in (
-        ("contacts.cli", "", ""),
-        ("segments.cli", "segment", "Segments: named sets of contacts."),
-        ("journeys.cli", "journey", "Journeys: check, publish, enter, pause, and see what became of contacts."),
-        ("engine.cli", "journey", ""),
-        ("tracker.cli", "events", "The event log: follow it, count what is in it."),
-        ("channels.cli", "", ""),
-        ("channels.email.cli", "email", "Email: DKIM keys."),
-        ("studio.push", "", ""),
-        ("studio.demo.cli", "", ""),
-    ):
-        if not web._exists(module):
-            continue
-        commands: typer.Typer = import_module(module).app
-        if not name:
-            app.add_typer(commands)
-        elif name in groups:
-            groups[name].add_typer(commands)
-        else:
-            groups[name] = commands
-            app.add_typer(commands, name=name, help=words)
-
-
-_mount()
+# The packages' commands: those that bring their own groups or stand at the top, then those that are one group.
+for _commands in (contacts.cli.app, channels.cli.app, studio.push.app, studio.demo.cli.app):
+    app.add_typer(_commands)
+app.add_typer(segments.cli.app, name="segment", help="Segments: named sets of contacts.")
+journeys.cli.app.add_typer(engine.cli.app)
+app.add_typer(journeys.cli.app, name="journey", help="Journeys: check, publish, enter, pause; what became of contacts.")
+app.add_typer(tracker.cli.app, name="events", help="The event log: follow it, count what is in it.")
+app.add_typer(channels.email.cli.app, name="email", help="Email: DKIM keys.")
 
 
 def main() -> None:
