@@ -5,8 +5,6 @@ import importlib.metadata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -15,6 +13,13 @@ from pydantic import BaseModel, Field
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+import channels.email.routes
+import channels.routes
+import contacts.routes
+import engine.routes
+import journeys.routes
+import studio.demo.routes
+import tracker.routes
 from channels.email import mailbox
 from core import access, metrics, migrate
 from core.database import Database
@@ -23,17 +28,16 @@ from core.settings import Settings
 from studio import pages, problems
 from studio.guard import Guard, Upload
 
-# Routes for programs and for people who got a letter; each asks for what it needs itself.
-_OPEN_ROUTES = (
-    "tracker.routes",
-    "contacts.routes",
-    "journeys.routes",
-    "segments.routes",
-    "engine.routes",
-    "channels.routes",
+# For programs, and for people who got a letter; each route asks for what it needs itself.
+_OPEN_ROUTERS = (
+    tracker.routes.router,
+    contacts.routes.router,
+    journeys.routes.router,
+    engine.routes.router,
+    channels.routes.router,
 )
 # Pages that only whoever runs this installation may see.
-_INNER_PAGES = ("channels.email.routes", "studio.demo.routes")
+_INNER_ROUTERS = (channels.email.routes.router, studio.demo.routes.router)
 
 _FORM_BYTES = 100_000  # what a form needs around its file
 
@@ -86,10 +90,10 @@ def create_app(settings: Settings, database: Database, temporal: Client | None =
     app.add_middleware(Guard, body_limit=settings.request_bytes_limit, uploads=uploads, database=database)
     app.include_router(health)
     app.include_router(pages.router)
-    for name in filter(_exists, _OPEN_ROUTES):
-        app.include_router(import_module(name).router)
-    for name in filter(_exists, _INNER_PAGES):
-        app.include_router(import_module(name).router, dependencies=[Depends(access.require_page)])
+    for router in _OPEN_ROUTERS:
+        app.include_router(router)
+    for router in _INNER_ROUTERS:
+        app.include_router(router, dependencies=[Depends(access.require_page)])
     return app
 
 
@@ -161,13 +165,6 @@ async def _temporal_words(client: Client | None) -> str:
     except (RPCError, RuntimeError) as error:
         return str(error).splitlines()[0]
     return "ok"
-
-
-def _exists(module: str) -> bool:
-    try:
-        return find_spec(module) is not None and bool(import_module(module))
-    except ModuleNotFoundError:  # TRANSITION: packages are still being written
-        return False
 
 
 def _is_installed() -> bool:
