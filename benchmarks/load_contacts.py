@@ -25,10 +25,21 @@ from core.settings import Settings
 from studio.stack.scratch import scratch_server
 
 HEADER = ["email", "external_id", "first_name", "last_name", "city", "age", "time_zone", "consent"]
-_FIRST = "Анна Борис Вера Глеб Дарья Егор Жанна Захар Ирина Кирилл".split()
-_LAST = "Иванова Петров Сидорова Кузнецов Смирнова Попов Лебедева Козлов Новикова Морозов".split()
-_CITIES = "Москва|Санкт-Петербург|Новосибирск|Екатеринбург|Казань|Нижний Новгород|Самара|Омск|Уфа|Пермь".split("|")
-_ZONES = "Europe/Moscow Asia/Yekaterinburg Asia/Novosibirsk Europe/Samara Asia/Omsk".split()
+_FIRST = ["Анна", "Борис", "Вера", "Глеб", "Дарья", "Егор", "Жанна", "Захар", "Ирина", "Кирилл"]
+_LAST = ["Иванова", "Петров", "Сидорова", "Кузнецов", "Смирнова", "Попов", "Лебедева", "Козлов", "Новикова", "Морозов"]
+_CITIES = [
+    "Москва",
+    "Санкт-Петербург",
+    "Новосибирск",
+    "Екатеринбург",
+    "Казань",
+    "Нижний Новгород",
+    "Самара",
+    "Омск",
+    "Уфа",
+    "Пермь",
+]
+_ZONES = ["Europe/Moscow", "Asia/Yekaterinburg", "Asia/Novosibirsk", "Europe/Samara", "Asia/Omsk"]
 
 
 def write_file(path: Path, rows: int) -> None:
