@@ -25,6 +25,7 @@ from channels.policy import NO_RULES, DelayUntil, Reason, Skip, decide
 from channels.provider import EmailProvider, Letter, NotNow, Outcome, Receipt
 from channels.providers import Provider
 from channels.requests import Delivered, DeliverRequest
+from contacts import identities
 from core.clock import now
 from core.database import Database
 from core.errors import Conflict, DatabaseUnavailable
@@ -154,6 +155,7 @@ class Attempt:
 
     async def _claim_once(self, ids: Sequence[UUID]) -> list[tuple[Claimed, Letter]]:
         async with self.database.begin() as connection:
+            await identities.hold_off_erasure(connection)
             rows = await self.claims.take(connection, ids)
             decided = await self._decide(connection, rows)
             if self.provider.scheme.needs_content:
@@ -172,7 +174,7 @@ class Attempt:
         """What the policy says of each row now; None is "send"."""
         moment = now()
         if moment - self.request.at < FRESH and self.request.rules == NO_RULES:
-            return [(row, None) for row in rows]
+            return [(row, None if row.address else Skip(Reason.CONTACT_GONE)) for row in rows]
         decided: list[tuple[Claimed, Skip | DelayUntil | None]] = []
         batches: dict[Batch, list[Claimed]] = {}
         for row in rows:
@@ -190,7 +192,9 @@ class Attempt:
                 why = decision if isinstance(decision, Skip | DelayUntil) else None
                 decided.append((replace(row, address=found.facts.address or row.address), why))
         before = {row.id: row.address for row in rows}
-        changed = {row.id: row.address for row, why in decided if not why and row.address != before[row.id]}
+        changed = {
+            row.id: row.address for row, why in decided if not why and row.address and row.address != before[row.id]
+        }
         await self.claims.readdress(connection, changed)
         return decided
 

@@ -54,7 +54,8 @@ update message m set address = n.address from unnest(%(ids)s::uuid[], %(addresse
 where m.id = n.id and m.created_at = %(at)s and m.state = 20 and m.claim = %(claim)s
 """
 _REQUEUE = """
-update message m set state = 10, claim = null, claimed_at = null, reason = n.reason,
+update message m set state = 10, claim = null, claimed_at = null,
+    reason = case when m.address is not null then n.reason else m.reason end,
     attempts = m.attempts - n.untried
 from unnest(%(ids)s::uuid[], %(reasons)s::text[], %(untried)s::smallint[]) as n (id, reason, untried)
 where m.id = n.id and m.created_at = %(at)s and m.state = 20 and m.claim = %(claim)s
@@ -71,7 +72,8 @@ class Claimed:
     """Whether it was in doubt: an earlier attempt may have handed it over."""
     enrollment_id: int
     contact_id: int
-    address: str
+    address: str | None
+    """None if the contact was erased."""
     template_version_id: int
     version_id: int
     step: int

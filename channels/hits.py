@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from channels.tokens import Token
-from contacts import consents
+from contacts import consents, identities
 from core import eventlog
 
 # One statement: the first time stays on the row, and what the event says comes back; the plan knows the step's name.
@@ -19,6 +19,7 @@ with hit as (
 )
 select hit.contact_id, j.name as journey, t.name as template, v.plan #>> array['steps', hit.step::text, 'id'] as step
 from hit
+join contact c on c.id = hit.contact_id
 left join journey_version v on v.id = hit.version_id
 left join journey j on j.id = v.journey_id
 left join template_version tv on tv.id = hit.template_version_id
@@ -39,8 +40,10 @@ async def hit(
 ) -> bool:
     """Write a click or an opening down: the first time on the row, every one as an event.
 
-    The last thing of its transaction. Returns whether the message is still in the ledger.
+    The last thing of its transaction. Returns whether there was something to write: the message is still in the
+    ledger and the contact was not erased.
     """
+    await identities.hold_off_erasure(connection)
     rows = await connection.execute(
         _STATEMENTS[name], {"id": token.message_id, "created_at": token.created_at, "at": at}
     )

@@ -13,6 +13,7 @@ from channels.facts import Batch, Known, gather
 from channels.metrics import MESSAGES
 from channels.policy import DelayUntil, Reason, Skip, decide
 from channels.requests import PrepareRequest, Verdict
+from contacts import identities
 from core.clock import now
 from core.database import driver
 from core.errors import Conflict
@@ -60,6 +61,7 @@ async def prepare(connection: AsyncConnection, settings: Settings, request: Prep
     """
     if not request.items:
         return []
+    await identities.hold_off_erasure(connection)
     template = await templates.find(connection, request.template)
     if template.channel != request.channel:
         raise Conflict(f"the template {request.template!r} is for {template.channel}, not for {request.channel}")
@@ -170,11 +172,14 @@ class Step:
 
 _REASON_LIMIT = 500
 # Only forward, and only if nobody else has taken the row over: a row in HANDING belongs to the attempt whose claim is
-# on it. One that a successor held to be in doubt may still be settled by the attempt that knows.
+# on it. One that a successor held to be in doubt may still be settled by the attempt that knows. A row without address
+# was erased meanwhile: the provider's words, which may quote the address, stay out of it.
 _ADVANCE = """
 update message m set state = n.state, claim = null, claimed_at = null,
-    reason = coalesce(n.reason, case when n.state < 50 then m.reason end),
-    provider_message_id = coalesce(n.provider_message_id, m.provider_message_id),
+    reason = case when m.address is null then coalesce(m.reason, 'erased')
+        else coalesce(n.reason, case when n.state < 50 then m.reason end) end,
+    provider_message_id = case when m.address is not null
+        then coalesce(n.provider_message_id, m.provider_message_id) end,
     accepted_at = case when n.state = 50 then clock_timestamp() else m.accepted_at end
 from unnest(%(ids)s::uuid[], %(states)s::smallint[], %(reasons)s::text[], %(provider_ids)s::text[])
     as n (id, state, reason, provider_message_id)

@@ -60,26 +60,26 @@ class Workshop:
     def _letter(
         self, row: Claimed, at: datetime, template: Compiled, context: Mapping[str, Any] | None
     ) -> Letter | Skip:
-        if context is None:
+        if context is None or row.address is None:
             return Skip(Reason.CONTACT_GONE)
         links = self.links.context(row.id, at)
         context["contact"].setdefault(row.channel if row.channel == "email" else "phone", row.address)
         content = render(template, {**context, **links})
         if isinstance(content, Skip):
             return content
-        return self._envelope(row, template, content, links["unsubscribe_url"])
+        return self._envelope(row, row.address, template, content, links["unsubscribe_url"])
 
-    def _envelope(self, row: Claimed, template: Compiled, content: Rendered, unsubscribe: str) -> Letter:
+    def _envelope(self, row: Claimed, address: str, template: Compiled, content: Rendered, unsubscribe: str) -> Letter:
         headers = {}
         if consents.needed(row.purpose):
             # One-click unsubscribing: RFC 8058, section 3.1.
             headers = {"List-Unsubscribe": f"<{unsubscribe}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
         sender = template.sender or self.settings.email_from
-        return Letter(row.id, sender, row.address, content.subject, content.html, content.text, headers)
+        return Letter(row.id, sender, address, content.subject, content.html, content.text, headers)
 
     def blank(self, row: Claimed) -> Letter:
         """A letter without content, for a provider that reads none."""
-        return Letter(row.id, self.settings.email_from, row.address, "", "", "")
+        return Letter(row.id, self.settings.email_from, row.address or "", "", "", "")
 
 
 async def _contexts(

@@ -10,6 +10,7 @@ from channels import Item, attempt, claims, ledger, providers, templates
 from channels.attempt import Superseded
 from channels.policy import Rules
 from channels.provider import Letter, NotNow, Outcome, Receipt
+from contacts import erasure
 from core.clock import now
 from core.errors import DatabaseUnavailable
 from core.ids import message_id
@@ -456,3 +457,22 @@ async def test_rows_only_move_forward(world: World, at: datetime) -> None:
             allowed = after > before and before is not S.HANDING
             assert (moved == {row}) is allowed, (before, after)
             assert await world.states() == [after if allowed else before]
+
+
+async def test_erasure_in_between_leaves_nothing_behind(world: World, at: datetime) -> None:
+    items = await world.enroll(12)
+    await world.prepare(items, at)
+    contacts = [row.contact_id for row in await world.run("select contact_id from enrollment order by id")]
+
+    async def erase_and_refuse(letters: Sequence[Letter]) -> list[Receipt]:
+        async with world.database.begin() as connection:
+            for contact in contacts:
+                await erasure.erase(connection, contact)
+        return [Receipt(Outcome.REJECTED, reason=f"no such user {letter.recipient}") for letter in letters]
+
+    world.recorder.behaviour = erase_and_refuse
+    done = await world.deliver(items, at)
+    assert sorted(done.states.values()) == ["failed"] * 10 + ["skipped"] * 2
+    assert {(row.address, row.provider_message_id, row.reason) for row in await world.rows()} == {
+        (None, None, "erased")
+    }
