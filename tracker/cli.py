@@ -75,7 +75,7 @@ async def _tail(name: str | None, contact: int | None, lines: int, follow: bool,
             past = await last(connection, lines, name, contact) if lines else []
         while True:
             for row in past:
-                _print(row, json)
+                _print(dict(row), json)
                 position = max(position, row["id"])
             if not follow:
                 return
@@ -87,7 +87,7 @@ async def _tail(name: str | None, contact: int | None, lines: int, follow: bool,
 
 def _print(row: Mapping[str, Any], json: bool) -> None:
     if json:
-        sys.stdout.write(msgspec.json.encode(dict(row)).decode() + "\n")
+        sys.stdout.write(msgspec.json.encode(row).decode() + "\n")
         sys.stdout.flush()
         return
     properties = msgspec.json.encode(row["properties"]).decode() if row["properties"] else ""

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 from sqlalchemy import text
@@ -93,7 +94,7 @@ async def api(database: str, port: int, data: Path) -> AsyncIterator[asyncio.sub
         await process.wait()
 
 
-async def missing(server: EmbeddedPostgres, acknowledged: list[str]) -> tuple[set[object], int, int]:
+async def missing(server: EmbeddedPostgres, acknowledged: list[str]) -> tuple[set[UUID], int, int]:
     """Acknowledged events whose id is not in the database; events and keys there."""
     database = Database(server.url, pool=1)
     async with database.begin() as connection:
