@@ -1,6 +1,7 @@
 """Telling cohort workflows what happened, starting them where need be."""
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
@@ -21,6 +22,7 @@ _AT_ONCE = 50
 _EVENTS_A_SIGNAL = 2000
 _RETELL_AFTER = timedelta(seconds=20)
 _RETELL_LIMIT = 20_000
+_LONGEST_REST = 3600.0
 
 
 class Cohorts:
@@ -30,6 +32,8 @@ class Cohorts:
         self._client = client
         self._settings = settings
         self._gate = asyncio.Semaphore(_AT_ONCE)
+        self._rests: dict[int, tuple[float, float]] = {}
+        """Cohorts that were told again: when that may happen once more, and how long they were left alone last."""
 
     async def join(self, placed: Sequence[Placed]) -> None:
         """Tell cohorts of their newcomers, starting those that do not run yet."""
@@ -83,6 +87,9 @@ class Cohorts:
     async def retell(self, database: Database, versions: Versions, enrollments: Sequence[int] | None = None) -> int:
         """Tell cohorts again of enrollments that are still `entering`: a process may have died after writing them.
 
+        Usually it is the worker that is away, and the cohorts were told. So each is left alone for twice as long every
+        time: what is told is kept in the workflow's history, and Temporal ends a workflow whose history is too large.
+
         Args:
             database: Where the enrollments are.
             versions: The versions they run on.
@@ -111,7 +118,22 @@ class Cohorts:
             cohort = Cohort(row.cohort_id, row.version_id, row.opened_at, row.broadcast, row.control, row.state)
             joins[cohort].append([row.id, ids.seed(row.contact_id)])
         await self.join([Placed(cohort, known[cohort.version_id], members) for cohort, members in joins.items()])
+        if enrollments is None:
+            self._let_rest([cohort.id for cohort in joins])
         return len(rows)
+
+    def _resting(self) -> list[int]:
+        """The cohorts that are not to be told again yet."""
+        at = time.monotonic()
+        self._rests = {cohort: rest for cohort, rest in self._rests.items() if rest[0] > at - _LONGEST_REST}
+        return [cohort for cohort, (until, _) in self._rests.items() if until > at]
+
+    def _let_rest(self, cohorts: Sequence[int]) -> None:
+        at = time.monotonic()
+        for cohort in cohorts:
+            _, before = self._rests.get(cohort, (0.0, _RETELL_AFTER.total_seconds() / 2))
+            rest = min(2 * before, _LONGEST_REST)
+            self._rests[cohort] = (at + rest, rest)
 
     async def spread_control(self, database: Database) -> int:
         """Tell cohorts of a pause, a resume or a stop that they have not heard of.

@@ -63,13 +63,16 @@ class Router:
             if position == last:
                 return 0
             await self._refresh_routes(connection)
-            events, end = await self._read(connection, position)
+            events, end = await self._read(connection, position, last)
         with ROUND_SECONDS.time():
             if events:
                 await self._route(events)
             async with self._database.begin() as connection:
                 await connection.execute(
-                    text("update log_cursor set position = :end, moved_at = now() where reader = 'router'"),
+                    text(
+                        "update log_cursor set position = greatest(position, :end), moved_at = now() "
+                        "where reader = 'router'"
+                    ),
                     {"end": end},
                 )
         ROUTED.inc(end - position)
@@ -77,6 +80,9 @@ class Router:
 
     async def _route(self, events: Sequence[LoggedEvent]) -> None:
         async with self._database.begin() as connection:
+            # For a moment after PostgreSQL has restarted there may be two routers: the one whose lock was lost with its
+            # session does not know yet. They take turns here, so that the second sees what the first has written.
+            await connection.execute(text("select from log_cursor where reader = 'router' for update"))
             routed, cohort_of = await self._decide(connection, events)
             placed = await self._write(connection, routed)
         joined = {enrollment: one.cohort.id for one in placed for enrollment, _ in one.joins}
@@ -116,7 +122,12 @@ class Router:
         )
         running = list(
             (
-                await connection.execute(text("select distinct version_id from cohort where state <> 'finished'"))
+                await connection.execute(
+                    text(
+                        "select version_id from cohort where state <> 'finished' union "
+                        "select version_id from broadcast where finished_at is null"
+                    )
+                )
             ).scalars()
         )
         known = await self._versions.get_all(connection, sorted({*current, *running}))
@@ -129,20 +140,24 @@ class Router:
         listeners = frozenset(name for version in known.values() for name in subscriptions_by_event(version))
         self._routes = _Routes(signature, dict(entrances), listeners)
 
-    async def _read(self, connection: AsyncConnection, position: int) -> tuple[list[LoggedEvent], int]:
-        """The next events that anybody listens to, and the position after all that were read."""
+    async def _read(self, connection: AsyncConnection, position: int, last: int) -> tuple[list[LoggedEvent], int]:
+        """The next events that anybody listens to, and the position after all that were read.
+
+        None that is younger than `last`: the journeys were read after that, so a journey that was published before
+        its event is always known here.
+        """
         wanted = sorted({*self._routes.entrances, *self._routes.listeners})
         rows = (
             await connection.execute(
                 text(
                     "with next as (select id, occurred_at, received_at, contact_id, name_id from event "
-                    "where id > :position order by id limit :limit) "
+                    "where id > :position and id <= :last order by id limit :limit) "
                     "select next.id, next.occurred_at, next.received_at, next.contact_id, n.name, "
                     "case when n.name = any(:wanted) then (select e.properties from event e "
                     "where e.id = next.id and e.occurred_at = next.occurred_at) end as properties "
                     "from next join event_name n on n.id = next.name_id order by next.id"
                 ),
-                {"position": position, "limit": _ROUND_LIMIT, "wanted": wanted},
+                {"position": position, "last": last, "limit": _ROUND_LIMIT, "wanted": wanted},
             )
         ).all()
         if not rows:
