@@ -18,13 +18,23 @@ from channels.email.turns import PATIENCE, TOTAL, Allow, OwnTurns
 from channels.email.wire import Conversation, Envelope, Lost, Refused
 from channels.provider import Letter, NotNow, Outcome, Receipt
 from core.clock import now
-from core.errors import InvalidInput, KaskadError, Misconfigured
+from core.errors import InvalidInput, KaskadError, Misconfigured, Unavailable
 
 _CHUNK = 16
 _AHEAD = 64
+_STRIKES = 2
 
 _log = structlog.get_logger()
 _RECEIPTS = prometheus_client.Counter("kaskad_smtp_receipts", "Letters handed to SMTP, by receipt", ["outcome"])
+
+
+class _LostLetter(Exception):
+    """A conversation that ended over a letter, and the letter's receipt."""
+
+    def __init__(self, outcome: Outcome, reason: str) -> None:
+        super().__init__(reason)
+        wait = replies.SOON if outcome is Outcome.DEFERRED else None
+        self.receipt = Receipt(outcome, reason=reason, retry_after=wait)
 
 
 @dataclass(slots=True)
@@ -256,8 +266,12 @@ class SmtpProvider:
     # Sending
 
     async def _send_all(self, batch: _Batch) -> None:
-        """Send what is ready until nothing comes any more, or no connection can be had."""
+        """Send what is ready until nothing comes any more, or no connection can be had or kept.
+
+        A server that falls silent would put every further letter in doubt, so after _STRIKES this sender stops.
+        """
         pool = self._connections()
+        strikes = 0
         while (job := await batch.take()) is not None:
             try:
                 receipt = await self._send(pool, job)
@@ -266,11 +280,24 @@ class SmtpProvider:
                 batch.put([job])
                 if not pool.has_idle:
                     return
-            else:
-                batch.settle(job.index, receipt)
+                continue
+            except _LostLetter as lost:
+                batch.settle(job.index, lost.receipt)
+                strikes += 1
+                if strikes == _STRIKES:
+                    batch.failure = Unavailable(f"{self._settings} loses connections: {lost.receipt.reason}")
+                    return
+                continue
+            strikes = 0
+            batch.settle(job.index, receipt)
 
     async def _send(self, pool: Pool, job: _Job) -> Receipt:
-        """Send one letter; a second time where a kept connection turned out to be dead before the letter left."""
+        """Send one letter; a second time where a kept connection turned out to be dead before the letter left.
+
+        Raises:
+            _LostLetter: the connection went away over it.
+            Misconfigured, Unavailable: there is no connection; the letter was not tried.
+        """
         for fresh in (False, True):
             async with pool.lend(fresh) as conversation:
                 kept = conversation.letters > 0
@@ -278,9 +305,9 @@ class SmtpProvider:
                     return await self._converse(conversation, job)
                 except Lost as lost:
                     if conversation.body_left:
-                        return Receipt(Outcome.UNKNOWN, reason=f"{lost}, after the letter had left")
+                        raise _LostLetter(Outcome.UNKNOWN, f"{lost}, after the letter had left") from lost
                     if not kept:
-                        return Receipt(Outcome.DEFERRED, reason=str(lost), retry_after=replies.SOON)
+                        raise _LostLetter(Outcome.DEFERRED, str(lost)) from lost
         raise AssertionError("a fresh connection is never a kept one")
 
     async def _converse(self, conversation: Conversation, job: _Job) -> Receipt:

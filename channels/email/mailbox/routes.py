@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel, Field
 
 from channels.email.mailbox import store
-from core.errors import NotFound
+from core.errors import NotAllowed, NotFound
 
 _FOLDER = Path(__file__).parent / "pages"
 _pages = Environment(
@@ -91,7 +91,9 @@ async def show_list(request: Request, to: Address = None, before: Before = None)
 
 @router.post("/clear", include_in_schema=False)
 async def clear(request: Request) -> RedirectResponse:
-    """Empty the mailbox."""
+    """Empty the mailbox; by its own page only, not by a form on somebody else's."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise NotAllowed("the mailbox is emptied from its own page")
     async with request.app.state.database.begin() as connection:
         await store.clear(connection)
     return RedirectResponse("/mailbox", 303)

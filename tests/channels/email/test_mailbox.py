@@ -162,6 +162,9 @@ async def test_what_is_not_there(database: Database, demo: Settings) -> None:
 async def test_emptying(database: Database, demo: Settings) -> None:
     await caught(database, [Received("s@x.example", ("r@x.example",), source("<p>x"))])
     async with browser(database, demo) as client:
+        foreign = await client.post("/mailbox/clear", headers={"Sec-Fetch-Site": "cross-site"})
+        assert foreign.status_code == 403
+        assert (await client.get("/mailbox/api/letters")).json()["total"] == 1
         assert (await client.post("/mailbox/clear", follow_redirects=True)).status_code == 200
         assert (await client.get("/mailbox/api/letters")).json() == {"letters": [], "total": 0}
 
