@@ -171,7 +171,7 @@ async def test_erasure_leaves_the_address_in_no_table(client: httpx.AsyncClient,
         events = await connection.execute(text("select count(*) from event where contact_id = :id"), {"id": number})
         assert events.scalar_one() == 4
         states = await connection.execute(text("select state, reason from message"))
-        assert tuple(states.one()) == (0, "erased")
+        assert tuple(states.one()) == (15, "erased")
 
 
 async def test_import_by_upload(client: httpx.AsyncClient, database: Database) -> None:
