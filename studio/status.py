@@ -27,6 +27,8 @@ class JourneyLine:
     hasten: float
     entered: int
     running: int
+    standing: Mapping[str, int]
+    """Contacts by the id of the step where they are now, in the order of the plan."""
     outcomes: Mapping[str, int]
     messages: Mapping[str, int]
 
@@ -37,6 +39,8 @@ class Overview:
 
     contacts: int
     events: int
+    latest_events: Mapping[str, int]
+    """The last LATEST events by name."""
     messages: Mapping[str, int]
     opened: int
     clicked: int
@@ -80,6 +84,10 @@ class JourneyPage:
     versions: list[VersionPage]
 
 
+LATEST = 10_000
+"""Events that are counted by name: the newest ones, so that a log of millions costs no more."""
+
+
 async def overview(connection: AsyncConnection) -> Overview:
     """Count everything once."""
     contacts = await connection.scalar(text("select count(*) from contact"))
@@ -96,6 +104,7 @@ async def overview(connection: AsyncConnection) -> Overview:
         "group by 1, 2 order by 3 desc",
     )
     entered = await _pairs(connection, "select journey_id, state, count(*) from enrollment group by 1, 2")
+    standing = await _standing(connection)
     rows = await connection.execute(
         text(
             "select j.id, j.name, j.title, j.state, v.number, cast(v.plan ->> 'hasten' as double precision) as hasten "
@@ -111,6 +120,7 @@ async def overview(connection: AsyncConnection) -> Overview:
             hasten=row.hasten or 1.0,
             entered=sum(entered.get(row.id, {}).values()),
             running=sum(count for state, count in entered.get(row.id, {}).items() if state != "finished"),
+            standing=standing.get(row.id, {}),
             outcomes=outcomes.get(row.id, {}),
             messages=_states(by_version.get(row.id, {})),
         )
@@ -120,7 +130,36 @@ async def overview(connection: AsyncConnection) -> Overview:
     for states in by_version.values():
         for state, count in states.items():
             every[state] = every.get(state, 0) + count
-    return Overview(contacts or 0, events or 0, _states(every), totals[0], totals[1], journeys)
+    latest = await _latest_events(connection)
+    return Overview(contacts or 0, events or 0, latest, _states(every), totals[0], totals[1], journeys)
+
+
+async def _standing(connection: AsyncConnection) -> dict[int, dict[str, int]]:
+    """By journey: how many contacts are at each step, by its id, over all versions."""
+    rows = await connection.execute(
+        text(
+            "select e.journey_id, case e.state when 'entering' then 'entering' "
+            "else v.plan #>> array['steps', e.step::text, 'id'] end as step, sum(e.n)::int as n "
+            "from (select journey_id, version_id, state, step, count(*) as n from enrollment "
+            "where state <> 'finished' group by 1, 2, 3, 4) e "
+            "join journey_version v on v.id = e.version_id group by 1, 2 order by 1, min(e.step) nulls first"
+        )
+    )
+    found: dict[int, dict[str, int]] = {}
+    for row in rows:
+        found.setdefault(row.journey_id, {})[row.step or "entering"] = row.n
+    return found
+
+
+async def _latest_events(connection: AsyncConnection) -> dict[str, int]:
+    rows = await connection.execute(
+        text(
+            "select n.name, count(*) as n from event e join event_name n on n.id = e.name_id "
+            "where e.id > (select max(id) from event) - :latest group by 1 order by 1"
+        ),
+        {"latest": LATEST},
+    )
+    return {row.name: row.n for row in rows}
 
 
 async def journey(connection: AsyncConnection, name: str) -> JourneyPage:
@@ -219,7 +258,8 @@ def describe(step: Step, plan: Plan) -> str:
 def _wait(step: Wait, plan: Plan) -> str:
     words = []
     if step.seconds is not None:
-        words.append(duration(step.seconds))
+        hastened = f" (hastened to {duration(step.seconds)})" if plan.hasten != 1 else ""
+        words.append(duration(round(step.seconds * plan.hasten, 3)) + hastened)
     if step.local is not None:
         zone = "the contact's time zone" if step.local.zone == "contact" else step.local.zone
         words.append(f"until {step.local.time} in {zone}")

@@ -26,6 +26,7 @@ app = typer.Typer()
 
 _UNHURRIED = Wishes(visitors=60, hasten=1200, between=0.5)  # four hours are 12 s: slow enough to follow
 _BRISK = Wishes(visitors=40, hasten=2400, between=0.1)
+_SENDER = "Export portal <hello@portal.example>"
 _OUTSIDE = ("database", "temporal", "email", "base_url")
 
 
@@ -88,7 +89,7 @@ def _settings(data: Path | None, port: int | None, console: Console) -> Settings
         console.print(f"The demo has servers of its own, so {', '.join(ignored)} is left alone.", highlight=False)
     own = Settings.model_construct()
     apart = {name: getattr(own, name) for name in Settings.model_fields if name.startswith("temporal")}
-    apart |= dict.fromkeys(_OUTSIDE) | {"host": "127.0.0.1", "metrics_port": 0, "demo": True}
+    apart |= dict.fromkeys(_OUTSIDE) | {"host": "127.0.0.1", "metrics_port": 0, "demo": True, "email_from": _SENDER}
     settings = given.model_copy(update={**apart, "data": (data or given.data / "demo").absolute()})
     wanted = settings.port if port is None else port
     refusal = process.why_not_listen(settings.host, wanted) if wanted else None

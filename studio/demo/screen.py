@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
@@ -93,11 +92,11 @@ def drawn(now: Figures, url: str, hint: str) -> RenderableType:
     """The figures as one picture for a terminal."""
     version = now.journey.versions[0]
     steps = Table(expand=True, box=None, padding=(0, 1))
-    for name in ("step", "does"):
-        steps.add_column(name)
+    steps.add_column("step", no_wrap=True)
+    steps.add_column("does", no_wrap=True, overflow="ellipsis", ratio=1)
     for name in ("here now", "visits"):
-        steps.add_column(name, justify="right")
-    steps.add_column("messages")
+        steps.add_column(name, justify="right", no_wrap=True)
+    steps.add_column("messages", no_wrap=True)
     for step in version.steps:
         style = "bold" if step.here else ""
         here = f"[cyan]{step.here}[/]" if step.here else "[dim]·[/]"
@@ -111,20 +110,24 @@ def drawn(now: Figures, url: str, hint: str) -> RenderableType:
         Group(
             addresses,
             Panel(steps, title=title, title_align="left", border_style="cyan"),
-            Columns(
-                [
-                    _counts("Events", now.events),
-                    _counts("Messages", {**now.overview.messages, **_reactions(now.overview)}),
-                    _counts("Outcomes", version.outcomes),
-                ],
-                expand=True,
-                equal=True,
+            _beside(
+                _counts("Events", now.events),
+                _counts("Messages", {**now.overview.messages, **_reactions(now.overview)}),
+                _counts("Outcomes", version.outcomes),
             ),
             f"[dim]{now.finished} of {now.visitors} journeys have ended after {now.seconds:.0f} s. {hint}[/]",
         ),
         title="[bold]Kaskad demo[/]: visitors of an export portal who do not finish their application",
         border_style="dim",
     )
+
+
+def _beside(*parts: RenderableType) -> Table:
+    grid = Table.grid(expand=True)
+    for _ in parts:
+        grid.add_column(ratio=1)
+    grid.add_row(*parts)
+    return grid
 
 
 def _reactions(overview: Overview) -> dict[str, int]:

@@ -81,6 +81,8 @@ async def test_overview_counts_what_is_in_the_tables(filled: Database) -> None:
     assert figures.messages == {"in doubt": 2, "accepted": 5}
     assert (figures.opened, figures.clicked) == (1, 0)
     assert (line.entered, line.running, line.outcomes, line.hasten) == (7, 4, {"returned": 3}, 60)
+    assert next(iter(line.standing.items())) == ("entering", 1) and sum(line.standing.values()) == line.running
+    assert figures.latest_events == {}
 
 
 async def test_a_journey_shows_who_stands_where(filled: Database) -> None:
@@ -92,7 +94,7 @@ async def test_a_journey_shows_who_stands_where(filled: Database) -> None:
     assert version.entering == 1 and version.newcomers and version.outcomes == {"returned": 3}
     assert [(step.here, step.visits) for step in version.steps] == [(0, 7), (3, 0), (0, 0)]
     assert version.steps[0].messages == {"in doubt": 2, "accepted": 5}
-    assert version.steps[1].does == "1 h 30 min or signed.in"
+    assert version.steps[1].does == "3 d 18 h (hastened to 1 h 30 min) or signed.in"
 
 
 async def test_pages_escape_and_state_the_factor(filled: Database, settings: Settings) -> None:
