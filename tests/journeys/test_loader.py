@@ -201,3 +201,10 @@ def test_a_schedule_lets_contacts_come_again() -> None:
     send, end = plan.steps
     assert isinstance(send, Send) and send.priority == "broadcast"
     assert isinstance(end, End) and end.outcome == "completed"
+
+
+def test_a_loop_with_a_wait_in_it_is_welcome() -> None:
+    text = "journey: x\nsteps:\n  - {id: a, send: email, template: t}\n  - wait: 1d\n  - goto: a\n"
+    send, wait = journeys.compile(journeys.load(text)).steps
+    assert isinstance(send, Send) and isinstance(wait, Wait)
+    assert (send.next, wait.next) == (1, 0)
