@@ -81,6 +81,13 @@ async def test_letters_arrive_and_answer_in_order() -> None:
     ]
 
 
+async def test_a_letter_that_begins_with_a_dot() -> None:
+    handler = Handler()
+    async with real(handler) as port, provider(port) as smtp:
+        await smtp.hand_over([letter(html="", text=".first\n")])
+    assert handler.letters[0][2].endswith(b"\r\n\r\n.first\r\n\r\n")
+
+
 async def test_nothing_to_hand_over() -> None:
     async with provider(1) as smtp:
         assert await smtp.hand_over([]) == []
