@@ -92,8 +92,14 @@ class Attempt:
             wait = self._wait()
             if time.monotonic() + wait.total_seconds() > patience_ends:
                 raise NotNow(f"{len(self.ids) - len(self.final)} messages wait for {self.provider.name}", wait)
+            await self._rest(wait)
+
+    async def _rest(self, wait: timedelta) -> None:
+        """Wait, with a heartbeat now and then."""
+        ends = time.monotonic() + wait.total_seconds()
+        while (left := ends - time.monotonic()) > 0:
             self.heartbeat()
-            await asyncio.sleep(wait.total_seconds())
+            await asyncio.sleep(min(left, RENEWAL.total_seconds()))
 
     def _wait(self) -> timedelta:
         times = [at for row, at in self.later.items() if row not in self.final]
