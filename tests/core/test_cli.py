@@ -8,6 +8,7 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
+from rich.console import Console
 
 from core import cli, metrics, running, temporal
 from core.errors import InvalidInput, KaskadError, Misconfigured, NotFound, Problem, TemporalUnavailable, Unavailable
@@ -42,7 +43,7 @@ def _exit_code(raising: Callable[[], None]) -> int | str | None:
 def test_errors_are_words_and_exit_with_1(
     error: KaskadError, words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "complaints", cli.Console(stderr=True, width=40))
+    monkeypatch.setattr(cli, "complaints", Console(stderr=True, width=40))
 
     async def fail() -> None:
         raise error
@@ -80,7 +81,7 @@ def test_json_output_can_be_read_back(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_tables_show_text_as_it_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "console", cli.Console(width=100))
+    monkeypatch.setattr(cli, "console", Console(width=100))
     cli.output([{"name": "[red]x[/]", "members": 12345, "active": True, "gone": None}], json=False)
     cli.output([], json=False, empty="No journey yet.")
     printed = capsys.readouterr().out
