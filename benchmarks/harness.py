@@ -1,5 +1,6 @@
 """What the benchmarks share: a whole stack of its own, and the figures as the last line."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -33,8 +34,8 @@ async def scratch_stack(**settings: Any) -> AsyncIterator[tuple[Stack, Database]
         The stack, and a connection to its database.
     """
     # Root's servers run as another user, who has to be able to reach their files.
-    folder = Path(tempfile.mkdtemp(prefix="kaskad-benchmark-"))
-    folder.chmod(0o755 if os.geteuid() == 0 else 0o700)
+    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="kaskad-benchmark-"))
+    os.chmod(folder, 0o755 if os.geteuid() == 0 else 0o700)
     try:
         async with running_stack(Settings(data=folder / "data", port=0, **settings), say=console.log) as stack:
             database = Database(stack.settings.database or "")

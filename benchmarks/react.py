@@ -49,7 +49,7 @@ class Sink:
     def __init__(self) -> None:
         self.arrived: dict[str, float] = {}
 
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:
         """Take the letter."""
         at = time.perf_counter()
         for address in envelope.rcpt_tos:
@@ -108,8 +108,9 @@ async def react(rate: int, seconds: int) -> list[float]:
     controller = Controller(sink, hostname="127.0.0.1", port=0)
     controller.start()
     try:
-        assert controller.server is not None
-        port = controller.server.sockets[0].getsockname()[1]
+        server = controller.server
+        assert isinstance(server, asyncio.Server)
+        port = server.sockets[0].getsockname()[1]
         email = SecretStr(f"smtp://127.0.0.1:{port}")
         async with scratch_stack(email=email) as (stack, database):
             key = await prepare(database, rate * (seconds + 5))

@@ -151,13 +151,7 @@ class Activities:
             zone_of = {row.id: row.time_zone for row in rows}
         at = _moment(request.at)
         due = {zone: next_local(at, step.local, zone).timestamp() for zone in {None, *zone_of.values()}}
-        hasten = version.plan.hasten
-        return Places(
-            [
-                [enrollment, visit, request.at + (due[zone_of.get(enrollment)] - request.at) / hasten, ""]
-                for enrollment, visit in request.members
-            ]
-        )
+        return Places([[enrollment, visit, due[zone_of.get(enrollment)], ""] for enrollment, visit in request.members])
 
 
 def _moment(seconds: float) -> datetime:

@@ -61,7 +61,7 @@ class Bench:
     @asynccontextmanager
     async def at_work(self, client: Client) -> AsyncIterator[None]:
         """Serve the queues of the workflow and of its provider."""
-        activities = [self.record, self.prepare, self.choose]
+        activities: list[Callable[..., object]] = [self.record, self.prepare, self.choose]
         async with (
             Worker(client, task_queue=MAIN_QUEUE, workflows=[CohortWorkflow], activities=activities),
             Worker(client, task_queue="provider-main", activities=[self.deliver]),
