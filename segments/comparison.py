@@ -5,7 +5,7 @@ A value is anything JSON knows. It may be missing, and null counts as missing. A
 does no harm to `{gte: 18}`. Both twins agree on every JSON value; a property test holds them to it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -41,6 +41,20 @@ TEXT_LIMIT = 1000
 ORDERED = ("gt", "gte", "lt", "lte", "before", "after")
 OPERATORS = ("eq", "ne", *ORDERED, "between", "in", "not_in", "contains", "starts", "ends", "exists")
 
+_SAID = {
+    "eq": "is",
+    "ne": "is not",
+    "gt": "is more than",
+    "gte": "is at least",
+    "lt": "is less than",
+    "lte": "is at most",
+    "before": "is before",
+    "after": "is after",
+    "contains": "contains",
+    "starts": "starts with",
+    "ends": "ends with",
+}
+
 NOW: ColumnElement[datetime] = bindparam("now", callable_=present, type_=DateTime(timezone=True))
 """The present moment in clauses. Bound when the statement runs, unless `now` is given as a parameter."""
 
@@ -61,9 +75,26 @@ class Comparison(BaseModel):
         """The same over a JSONB expression; never null."""
         return func.coalesce(_clause(self.operator, self.operand, element), False, type_=Boolean)
 
+    def words(self) -> str:
+        """`is at least 18`."""
+        operand = self.operand
+        match self.operator:
+            case "exists":
+                return "is known" if operand else "is not known"
+            case "between":
+                return f"is between {_said(operand[0])} and {_said(operand[1])}"
+            case "in" | "not_in":
+                return f"is {'one' if self.operator == 'in' else 'none'} of {', '.join(map(_said, operand))}"
+        return f"{_SAID[self.operator]} {_said(operand)}"
+
     def fits(self, kind: str) -> bool:
         """Whether an attribute of type `kind` (see core.schema.contacts.ATTRIBUTE_TYPES) can be compared so."""
         return kind in _kinds(self.operator, self.operand)
+
+
+def phrase(subject: str, tests: Sequence[Comparison]) -> str:
+    """Comparisons of one thing in words: `age is at least 18 and is at most 30`."""
+    return f"{subject} {' and '.join(test.words() for test in tests)}"
 
 
 def pairs(test: Any) -> list[tuple[str, Any]]:
@@ -112,6 +143,10 @@ def holds(operator: str, operand: Any, value: Any, now: datetime) -> bool:  # no
         case "between":
             return _ordered("gte", operand[0], value, now) and _ordered("lte", operand[1], value, now)
     return _ordered(operator, operand, value, now)
+
+
+def _said(operand: Any) -> str:
+    return str(operand).lower() if isinstance(operand, bool) else str(operand)
 
 
 def same(value: Any, other: Any) -> bool:

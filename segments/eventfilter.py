@@ -110,3 +110,15 @@ def _same(element: ColumnElement[Any], name: str, correlation: ColumnElement[Any
     other = correlation.op("->", return_type=JSONB())(name)
     scalar = func.jsonb_typeof(element).in_(("string", "number", "boolean"))
     return func.coalesce(and_(scalar, element == other), False, type_=Boolean)
+
+
+def phrase(where: Mapping[str, Any]) -> str:
+    """The tests in words: `status is draft and application_id is that of the entry`."""
+    said = []
+    for name, test in where.items():
+        for operator, operand in comparison.pairs(test):
+            if operator == "same":
+                said.append(f"{name} is the {operand} of the entry")
+            else:
+                said.append(f"{name} {comparison.Comparison(operator=operator, operand=operand).words()}")
+    return " and ".join(said)

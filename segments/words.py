@@ -65,3 +65,18 @@ def relative(words: str) -> timedelta | None:
     if distance is None or distance > _FARTHEST:
         return None
     return -distance if match[1] == "-" else distance
+
+
+_SAID = (("week", 604_800), ("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
+
+
+def said(seconds: float) -> str:
+    """A length of time in words: `1 day 4 hours`, `0.5 seconds`."""
+    left, parts = seconds, []
+    for name, unit in _SAID:
+        if name == "week" and left % unit:  # `30 days` says more than `4 weeks 2 days`
+            continue
+        number, left = divmod(left, unit)
+        if number:
+            parts.append(f"{number:.0f} {name}{'' if number == 1 else 's'}")
+    return " ".join(parts) or f"{left:.3g} seconds"

@@ -36,6 +36,10 @@ class Attribute(Leaf):
         element = contact.c.attributes.op("->", return_type=JSONB())(self.name)
         return and_(*(test.clause(element) for test in self.tests))
 
+    def words(self) -> str:
+        """`city is Moscow`."""
+        return comparison.phrase(self.name, self.tests)
+
     def references(self) -> Iterator[Reference]:
         """The attribute, with how it is compared."""
         yield Reference("attribute", self.name, self.path, self.tests)

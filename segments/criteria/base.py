@@ -33,6 +33,10 @@ class Criteria(BaseModel):
     def clause(self) -> ColumnElement[bool]:
         """A condition over `core.schema.contacts.contact`; never null, so that it can be negated."""
 
+    @abstractmethod
+    def words(self) -> str:
+        """The same as a person would say it of a contact: `city is Moscow`."""
+
     def references(self) -> Iterator[Reference]:
         """What this names that has to exist."""
         return iter(())

@@ -54,3 +54,7 @@ class Consent(Leaf):
             )
             .correlate(contact)
         )
+
+    def words(self) -> str:
+        """`agreed to marketing by sms`."""
+        return f"agreed to {self.purpose} by {self.channel}"

@@ -31,6 +31,12 @@ class Count(BaseModel):
         number = select(func.count()).select_from(table).where(*conditions).correlate(contact).scalar_subquery()
         return and_(*(_number_clause(test, number) for test in self.tests))
 
+    def words(self) -> str:
+        """` at least 3 times`, or nothing."""
+        if not self.tests:
+            return ""
+        return " " + " and ".join(f"{test.words().removeprefix('is ')} times" for test in self.tests)
+
 
 def read_count(value: Any, context: Context) -> Count:
     """Read `count: 3` or `count: {gte: 3}`."""
@@ -55,6 +61,11 @@ def read_within(value: Any, context: Context) -> timedelta | None:
 def since(column: ColumnElement[Any], within: timedelta | None) -> tuple[ColumnElement[bool], ...]:
     """The condition that a time lies within the last so much."""
     return () if within is None else (column > NOW - literal(within, Interval),)
+
+
+def lately(within: timedelta | None) -> str:
+    """` within 30 days`, or nothing."""
+    return "" if within is None else f" within {words.said(within.total_seconds())}"
 
 
 def _number_clause(test: comparison.Comparison, number: ColumnElement[int]) -> ColumnElement[bool]:

@@ -63,3 +63,8 @@ class Event(Leaf):
         if self.where:
             conditions.append(eventfilter.clause(self.where, event.c.properties))
         return self.count.clause(event, *conditions)
+
+    def words(self) -> str:
+        """`order.paid at least 3 times within 30 days, where total is more than 100`."""
+        where = f", where {eventfilter.phrase(self.where)}" if self.where else ""
+        return f"{self.name}{self.count.words() or ' happened'}{counting.lately(self.within)}{where}"

@@ -48,6 +48,10 @@ class Identity(Leaf):
         some = exists().where(of_contact, _value_clause(positive)).correlate(contact)
         return not_(some) if opposite else some
 
+    def words(self) -> str:
+        """`email ends with @example.com`."""
+        return comparison.phrase(self.kind.replace("_", " "), self.tests)
+
 
 def _value_clause(test: comparison.Comparison) -> ColumnElement[bool]:
     if test.operator == "eq":  # plain, so that the key of the table serves

@@ -78,6 +78,12 @@ class Journey(Leaf):
             conditions.append(enrollment.c.outcome == self.outcome)
         return counting.Count().clause(enrollment.join(journeys.journey, conditions[1]), *conditions)
 
+    def words(self) -> str:
+        """`finished the journey welcome as bought`."""
+        did = {"entered": "entered", "running": "is in", "finished": "finished"}[self.state]
+        outcome = f" as {self.outcome}" if self.outcome else ""
+        return f"{did} the journey {self.name}{outcome}{counting.lately(self.within)}"
+
     def references(self) -> Iterator[Reference]:
         """The journey."""
         yield Reference("journey", self.name, self.path)

@@ -22,6 +22,7 @@ STATES: dict[str, ColumnElement[bool]] = {
     "failed": message.c.state == MessageState.FAILED,
     "skipped": message.c.state == MessageState.SKIPPED,
 }
+_SAID = {"accepted": "was sent", "opened": "opened", "clicked": "clicked"}
 
 
 class Message(Leaf):
@@ -74,6 +75,11 @@ class Message(Leaf):
             STATES[self.state],
             *counting.since(message.c.created_at, self.within),
         )
+
+    def words(self) -> str:
+        """`clicked welcome within 7 days`."""
+        did = _SAID.get(self.state, f"message {self.state}:")
+        return f"{did} {self.template}{self.count.words()}{counting.lately(self.within)}"
 
     def references(self) -> Iterator[Reference]:
         """The template."""

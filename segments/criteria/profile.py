@@ -47,6 +47,10 @@ class Profile(Leaf):
             return and_(*(_time_clause(test, column) for test in self.tests))
         return and_(*(test.clause(func.to_jsonb(column, type_=JSONB)) for test in self.tests))
 
+    def words(self) -> str:
+        """`language is ru`."""
+        return comparison.phrase(self.column.replace("_", " "), self.tests)
+
 
 def _time_clause(test: comparison.Comparison, column: ColumnElement[Any]) -> ColumnElement[bool]:
     if test.operator == "between":

@@ -43,6 +43,10 @@ class Segment(Leaf):
             .correlate(contact)
         )
 
+    def words(self) -> str:
+        """`in the segment loyal`."""
+        return f"in the segment {self.name}"
+
     def references(self) -> Iterator[Reference]:
         """The segment."""
         yield Reference("segment", self.name, self.path)

@@ -33,6 +33,10 @@ class Tag(Leaf):
         """Overlap of arrays."""
         return and_(*(_clause(test) for test in self.tests))
 
+    def words(self) -> str:
+        """`has the tag vip`."""
+        return " and ".join(_words(test) for test in self.tests)
+
 
 def _clause(test: comparison.Comparison) -> ColumnElement[bool]:
     if test.operator == "exists":
@@ -41,3 +45,13 @@ def _clause(test: comparison.Comparison) -> ColumnElement[bool]:
     names = test.operand if isinstance(test.operand, list) else [test.operand]
     one_of_them = contact.c.tags.op("&&", return_type=Boolean())(literal(names, ARRAY(Text)))
     return not_(one_of_them) if test.operator in {"ne", "not_in"} else one_of_them
+
+
+def _words(test: comparison.Comparison) -> str:
+    if test.operator == "exists":
+        return "has tags" if test.operand else "has no tags"
+    names = test.operand if isinstance(test.operand, list) else [test.operand]
+    count = "the tag" if len(names) == 1 else "one of the tags"
+    if test.operator in {"ne", "not_in"}:
+        count = "no tag" if len(names) == 1 else "none of the tags"
+    return f"has {count} {', '.join(map(str, names))}"

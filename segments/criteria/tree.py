@@ -16,6 +16,10 @@ class All(Criteria):
         """AND."""
         return and_(true(), *(item.clause() for item in self.items))
 
+    def words(self) -> str:
+        """Joined by `and`."""
+        return " and ".join(_part(item) for item in self.items) or "always"
+
     def references(self) -> Iterator[Reference]:
         """What the parts name."""
         for item in self.items:
@@ -34,6 +38,10 @@ class Any(Criteria):
     def clause(self) -> ColumnElement[bool]:
         """OR."""
         return or_(false(), *(item.clause() for item in self.items))
+
+    def words(self) -> str:
+        """Joined by `or`."""
+        return " or ".join(_part(item) for item in self.items) or "never"
 
     def references(self) -> Iterator[Reference]:
         """What the parts name."""
@@ -54,6 +62,10 @@ class Not(Criteria):
         """NOT; over correlated criteria, NOT EXISTS."""
         return not_(self.item.clause())
 
+    def words(self) -> str:
+        """With `not`."""
+        return f"not {_part(self.item)}"
+
     def references(self) -> Iterator[Reference]:
         """What the part names."""
         return self.item.references()
@@ -61,3 +73,8 @@ class Not(Criteria):
     def rebuilt(self, change: Callable[[Criteria], Criteria]) -> Criteria:
         """The same over the changed part."""
         return change(Not(item=self.item.rebuilt(change)))
+
+
+def _part(item: Criteria) -> str:
+    """A part within a whole; what has parts itself is put in brackets."""
+    return f"({item.words()})" if isinstance(item, All | Any) and len(item.items) > 1 else item.words()
