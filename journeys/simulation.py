@@ -1,0 +1,492 @@
+"""What a journey would do: the machine of the engine under a virtual clock.
+
+Pure: a plan, the contacts' facts (behind `World`), how people answer, and a seed go in; a result comes out, always the
+same. Nothing is sent and nothing is written. `engine.simulating` gets the facts.
+
+Contacts never influence each other (invariant 1), so they are simulated in small groups: what `advance` costs then
+grows with the visits, not with the contacts times the moments at which something happens to any of them.
+"""
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, NamedTuple, Protocol
+
+from core.errors import InvalidInput, Problem
+from journeys.calendar import next_local
+from journeys.machine import (
+    Batch,
+    Due,
+    Ended,
+    Finish,
+    Heard,
+    Held,
+    Input,
+    Join,
+    Token,
+    Tokens,
+    Turn,
+    Visit,
+    Went,
+    advance,
+    choose_arm,
+)
+from journeys.plan import Call, Choose, Delete, Enroll, LocalTime, Notify, Plan, Send, Show, Split, Step, Update, Wait
+from journeys.responses import Response, Responses, chance
+from journeys.tally import DAY, Result, Tally
+from segments import eventfilter
+from segments.supposing import Supposed, SupposedMessage
+from segments.words import said
+
+GROUP = 8
+"""Contacts that go through the machine together; measured with `benchmarks.simulate`."""
+
+MOST_VISITS = 50_000
+"""Of one contact. A loop with a wait of a second would go on for millions."""
+
+_TOGETHER = ("message.opened", "message.clicked")
+_KNOWN_PROPERTIES = ("journey", "step", "template")
+
+
+class Person(NamedTuple):
+    """A contact, as far as the machine is concerned."""
+
+    id: int
+    seed: int
+    """core.ids.seed of the contact."""
+    zone: str | None = None
+
+
+class Decision(NamedTuple):
+    """What the policy says of a message."""
+
+    action: Literal["send", "skip", "delay"]
+    reason: str = ""
+    until: float = 0.0
+
+
+class World(Protocol):
+    """What is known of the contacts, besides what happens in the simulation."""
+
+    def may_send(self, person: Person, number: int, step: Send, at: float, supposed: Supposed) -> Decision:
+        """Ask the policy about a message of step `number` at a time (seconds since 1970)."""
+
+    def holds(self, criterion: int, person: Person, at: float, supposed: Supposed) -> bool:
+        """Whether the criterion of this number in the plan holds for a contact."""
+
+    def words(self, criterion: int) -> str:
+        """The criterion in words."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is to be simulated."""
+
+    plan: Plan
+    start: float
+    """In seconds since 1970."""
+    days: int
+    responses: Responses
+    seed: int = 0
+    enter_within: float = 0.0
+    """Contacts enter evenly over so many seconds; all at once if 0."""
+
+    @property
+    def end(self) -> float:
+        """The moment from which on nothing is looked at."""
+        return self.start + self.days * DAY
+
+
+class Note(NamedTuple):
+    """One thing that happened to a contact, in words, for its story."""
+
+    at: float
+    step: str
+    what: str
+    template: str | None = None
+    """Of a message that was sent."""
+
+
+Tell = Callable[[Note], None]
+
+
+def simulate(
+    scenario: Scenario,
+    people: Sequence[Person],
+    world: World,
+    *,
+    group: int = GROUP,
+    progress: Callable[[int], None] | None = None,
+    tell: Tell | None = None,
+) -> Result:
+    """Let contacts go through a journey.
+
+    Args:
+        scenario: the journey, the time, how people answer.
+        people: who enters; each once.
+        world: what is known of them.
+        group: how many go through the machine together; has no influence on the result.
+        progress: called with the number of contacts who are through; may raise to end it.
+        tell: called with each thing that happens, contact by contact; for a few contacts.
+
+    Raises:
+        InvalidInput: a loop that goes round too often.
+        ValueError: a loop without a wait, which the compiler refuses.
+    """
+    tally = Tally()
+    events = _Events(scenario)
+    calendar = _Calendar()
+    for first in range(0, len(people), group):
+        members = people[first : first + group]
+        _Group(scenario, members, world, tally, events, calendar, tell).run()
+        if progress is not None:
+            progress(first + len(members))
+    return tally.result(scenario.plan, scenario.responses, scenario.start, scenario.days, scenario.seed, len(people))
+
+
+class _Events:
+    """Which answers can come at which step, and which subscriptions hear them; the same for all contacts."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._plan = scenario.plan
+        responses = [one for one in scenario.responses.values() if one.probability > 0]
+        self.of_messages = [one for one in responses if one.of_messages]
+        self._others = {one.event: one for one in responses if not one.of_messages}
+        self._heard: dict[tuple[str, int], tuple[int, ...]] = {}
+        waited = {event for step in self._plan.steps for event in _listened(self._plan, step)}
+        ending = dict.fromkeys(one.filter.event for one in self._plan.subscriptions if one.role in {"goal", "exit"})
+        if self._plan.conversion is not None:
+            ending[self._plan.conversion.filter.event] = None
+        self.at_entry = [self._others[event] for event in ending if event in self._others and event not in waited]
+        self._at_step = {
+            number: [self._others[event] for event in _listened(self._plan, step) if event in self._others]
+            for number, step in enumerate(self._plan.steps)
+        }
+
+    def at_step(self, number: int) -> list[Response]:
+        """The answers that a contact may give while it waits at a step."""
+        return self._at_step[number]
+
+    def heard(self, event: str, step: int) -> tuple[int, ...]:
+        """The subscriptions that hear an event, as the router finds them: in order, up to one that ends the run."""
+        key = (event, step if event.startswith("message.") else -1)
+        if key not in self._heard:
+            self._heard[key] = tuple(self._hearing(event, step))
+        return self._heard[key]
+
+    def _hearing(self, event: str, step: int) -> Iterator[int]:
+        sender = self._plan.steps[step]
+        known = {"journey": self._plan.journey, "step": sender.id, "template": getattr(sender, "template", None)}
+        for number, subscription in enumerate(self._plan.subscriptions):
+            where = subscription.filter.where
+            if subscription.filter.event != event:
+                continue
+            # Of a message's event the journey, step and template are known; other properties are taken as fitting.
+            tests = {name: where[name] for name in _KNOWN_PROPERTIES if name in where}
+            if event.startswith("message.") and not eventfilter.matches(tests, known, {}):
+                continue
+            yield number
+            if subscription.role in {"goal", "exit"}:
+                return
+
+
+def _listened(plan: Plan, step: Step) -> list[str]:
+    """The events that a step waits for, each once, in order."""
+    return list(dict.fromkeys(plan.subscriptions[way.subscription].filter.event for way in getattr(step, "until", ())))
+
+
+class _Calendar:
+    """Local times, each stretch of time computed once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[LocalTime, str | None, int], tuple[float, float]] = {}
+
+    def next(self, local: LocalTime, zone: str | None, at: float) -> float:
+        """When the clock shows it next; see journeys.calendar."""
+        key = (local, zone, int(at // 3600))
+        known = self._known.get(key)
+        # It is the same for every moment between one for which it was found and the time itself.
+        if known is not None and known[0] <= at < known[1]:
+            return known[1]
+        due = next_local(datetime.fromtimestamp(at, UTC), local, zone).timestamp()
+        self._known[key] = (at, due)
+        return due
+
+
+class _Group:
+    """A few contacts on their way; an enrollment has the number of its contact."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        people: Sequence[Person],
+        world: World,
+        tally: Tally,
+        events: _Events,
+        calendar: _Calendar,
+        tell: Tell | None,
+    ) -> None:
+        self._scenario, self._plan = scenario, scenario.plan
+        self._people = {person.id: person for person in people}
+        self._world, self._tally, self._events, self._calendar, self._tell = world, tally, events, calendar, tell
+        self._supposed: dict[int, Supposed] = {}
+        self._asked: dict[int, set[str]] = {}
+        self._converted: set[int] = set()
+        self._tokens: Tokens = {}
+        self._queue: list[tuple[float, int, int, str, SupposedMessage | None, int]] = []
+        self._order = itertools.count()
+        self._next_day = scenario.start + DAY
+        self._told: set[tuple[int, int, float | None]] = set()
+
+    def run(self) -> None:
+        """From the first entry to the end of the time."""
+        for person in self._people.values():
+            self._expect(self._entry_time(person), person.id, "", None, 0)
+        turn: Turn | None = None
+        while True:
+            due = turn.next_due() if turn is not None else None
+            coming = self._queue[0][0] if self._queue else None
+            now = min((time for time in (due, coming) if time is not None), default=None)
+            if now is None or now >= self._scenario.end:
+                break
+            self._count_days(now)
+            turn = self._step(now)
+        self._count_days(self._scenario.end)
+        for contact, asked in self._asked.items():
+            answered = {name for name, _ in self._supposed[contact].events}
+            self._tally.answers(asked, answered, contact in self._converted)
+        self._tally.converted += len(self._converted)
+
+    def _entry_time(self, person: Person) -> float:
+        if not self._scenario.enter_within:
+            return self._scenario.start
+        point, _ = chance(self._scenario.seed, person.id, -1, 0, "entry")
+        return self._scenario.start + point * self._scenario.enter_within
+
+    def _expect(self, at: float, contact: int, event: str, message: SupposedMessage | None, step: int) -> None:
+        if at < self._scenario.end:
+            heapq.heappush(self._queue, (at, next(self._order), contact, event, message, step))
+
+    def _count_days(self, until: float) -> None:
+        """Count who stands where at each midnight (of the simulation) up to a time."""
+        while self._next_day <= until:
+            day = round((self._next_day - self._scenario.start) / DAY) - 1
+            self._tally.stand(day, self._tokens)
+            self._next_day += DAY
+
+    def _step(self, now: float) -> Turn:
+        """One moment: what comes, and all that follows from it at once."""
+        inputs = self._coming(now)
+        while True:
+            turn = advance(self._plan, self._tokens, now, inputs)
+            self._tokens = turn.tokens
+            self._note(turn)
+            inputs = [one for batch in turn.batches for one in self._act(batch, now)]
+            if not inputs:
+                return turn
+
+    def _coming(self, now: float) -> list[Input]:
+        inputs: list[Input] = []
+        while self._queue and self._queue[0][0] <= now:
+            at, _, contact, event, message, step = heapq.heappop(self._queue)
+            if not event:
+                inputs.append(self._enter(contact, at))
+            elif (contact, 0) in self._tokens:
+                inputs += self._happened(contact, at, event, message, step)
+            else:
+                self._convert(contact, at, event)
+        return inputs
+
+    def _enter(self, contact: int, at: float) -> Join:
+        self._supposed[contact] = Supposed(self._plan.journey, at)
+        self._asked[contact] = set()
+        self._tally.entered += 1
+        self._draw(contact, -1, 0, at, self._events.at_entry)
+        return Join(contact, self._people[contact].seed)
+
+    def _happened(self, contact: int, at: float, event: str, message: SupposedMessage | None, step: int) -> list[Input]:
+        supposed = self._supposed[contact]
+        supposed.events.append((event, at))
+        if message is not None:
+            message.states.add(event.removeprefix("message."))
+            if event == "message.unsubscribed":
+                purpose = getattr(self._plan.steps[step], "purpose", "")
+                supposed.consents[(message.channel, purpose)] = False
+        self._say(contact, at, -1, f"the event {event} comes")
+        numbers = self._events.heard(event, step)
+        if any(self._plan.subscriptions[number].role == "goal" for number in numbers):
+            self._converted.add(contact)
+        self._convert(contact, at, event)
+        return [Heard(contact, number) for number in numbers]
+
+    def _convert(self, contact: int, at: float, event: str) -> None:
+        """Count the event that the journey is meant to bring about, also after its end."""
+        wanted = self._plan.conversion
+        if wanted is None or wanted.filter.event != event:
+            return
+        if at - self._supposed[contact].entered_at <= wanted.within_seconds:
+            self._converted.add(contact)
+
+    def _draw(
+        self,
+        contact: int,
+        step: int,
+        visit: int,
+        at: float,
+        responses: Sequence[Response],
+        message: SupposedMessage | None = None,
+    ) -> None:
+        """Decide by the hash which of these answers the contact gives, and when."""
+        opened_at = at
+        for response in responses:
+            # Who clicks has opened: both look at the same point.
+            what = "message" if response.event in _TOGETHER else response.event
+            whether, _ = chance(self._scenario.seed, contact, step, visit, what)
+            self._asked[contact].add(response.event)
+            if whether >= response.probability:
+                if self._tell is not None:
+                    share = f"{response.probability:.0%} answer so"
+                    self._say(contact, at, step, f"{response.event} does not come ({share})")
+                continue
+            _, when = chance(self._scenario.seed, contact, step, visit, "when " + response.event)
+            moment = at + response.delay(when)
+            if response.event == "message.opened":
+                opened_at = moment
+            elif response.event == "message.clicked":
+                moment = max(moment, opened_at)
+            self._expect(moment, contact, response.event, message, max(step, 0))
+            if self._tell is not None:
+                how = f"{response.probability:.0%} answer so, {response.words()}"
+                self._say(contact, at, step, f"{response.event} will come after {said(moment - at)} ({how})")
+
+    # --- what the machine decided
+
+    def _note(self, turn: Turn) -> None:
+        for visit in turn.visits:
+            self._tally.visit(visit)
+            if visit.visit > MOST_VISITS:
+                step = self._plan.steps[visit.step].id
+                message = f"a contact visits more than {MOST_VISITS} steps, among them {step}"
+                raise InvalidInput(Problem(message, "lengthen the wait in the loop, or simulate fewer days"))
+            if self._tell is not None:
+                self._say(visit.enrollment, visit.at, visit.step, _came(visit))
+            answers = self._events.at_step(visit.step)
+            if answers:
+                self._draw(visit.enrollment, visit.step, visit.visit, visit.at, answers)
+        for finish in turn.finished:
+            self._finished(finish)
+        if self._tell is not None:
+            for key, token in turn.tokens.items():
+                self._tell_wait(key[0], token)
+
+    def _finished(self, finish: Finish) -> None:
+        entered = self._supposed[finish.enrollment].entered_at
+        self._tally.finish(finish, finish.at - entered)
+        self._say(finish.enrollment, finish.at, -1, f"the journey ends: {finish.outcome}")
+
+    def _tell_wait(self, contact: int, token: Token) -> None:
+        place = (contact, token.visit, token.ends)
+        if token.phase != "waiting" or place in self._told:
+            return
+        self._told.add(place)
+        events = " or ".join(_listened(self._plan, self._plan.steps[token.step]))
+        until = "as long as it takes" if token.ends is None else f"until {_shown(token.ends)}"
+        self._say(contact, token.since, token.step, f"waits {until}" + (f", or for {events}" if events else ""))
+
+    def _act(self, batch: Batch, now: float) -> Iterator[Input]:
+        step = self._plan.steps[batch.step]
+        for contact, visit in batch.members:
+            yield self._acted(self._people[contact], batch.step, step, visit, now)
+
+    def _acted(self, person: Person, number: int, step: Step, visit: int, now: float) -> Input:  # noqa: PLR0911
+        """What the activity of the engine would come to."""
+        match step:
+            case Send():
+                return self._send(person, number, step, visit, now)
+            case Choose():
+                return self._choose(person, number, step, visit, now)
+            case Update():
+                self._update(person.id, step)
+                return Went(person.id, visit, step.next)
+            case Wait():
+                return self._wait(person, number, step, visit, now)
+            case Split():
+                # Who wins depends on all contacts together; here everybody is given the arm that is theirs by chance.
+                name, to = choose_arm(step, person.seed)
+                return Went(person.id, visit, to, f"arm:{name}")
+            case Delete():
+                return Ended(person.id, visit, step.outcome)
+            case Notify() | Call() | Enroll() | Show():
+                self._say(person.id, now, number, f"{step.kind}: done in earnest only; goes on")
+                return Went(person.id, visit, step.next)
+        raise TypeError(f"step {step.id} cannot be simulated")
+
+    def _wait(self, person: Person, number: int, step: Wait, visit: int, now: float) -> Due | Went:
+        if step.local is not None:
+            return Due(person.id, visit, self._calendar.next(step.local, person.zone, now))
+        raise TypeError(f"the wait {step.id} cannot be simulated")
+
+    def _send(self, person: Person, number: int, step: Send, visit: int, now: float) -> Went | Held:
+        supposed = self._supposed[person.id]
+        decision = self._world.may_send(person, number, step, now, supposed)
+        day = int((now - self._scenario.start) // DAY)
+        if decision.action == "delay":
+            self._tally.message(day, number, "delayed", decision.reason)
+            self._say(person.id, now, number, f"held until {_shown(decision.until)}: {decision.reason}")
+            return Held(person.id, visit, decision.until)
+        message = SupposedMessage(number, step.channel, step.template, now, set())
+        supposed.messages.append(message)
+        if decision.action == "skip":
+            message.states.add("skipped")
+            self._tally.message(day, number, "skipped", decision.reason)
+            self._say(person.id, now, number, f"{step.channel} {step.template} is not sent: {decision.reason}")
+        else:
+            message.states |= {"accepted", "delivered"}
+            self._tally.message(day, number, "sent", "")
+            if self._tell is not None:
+                self._tell(Note(now, step.id, f"{step.channel} {step.template} is sent", step.template))
+            self._draw(person.id, number, visit, now, self._events.of_messages, message)
+        return Went(person.id, visit, step.next)
+
+    def _choose(self, person: Person, number: int, step: Choose, visit: int, now: float) -> Went:
+        supposed = self._supposed[person.id]
+        for place, (criterion, to) in enumerate(step.branches):
+            holds = self._world.holds(criterion, person, now, supposed)
+            if self._tell is not None:
+                words = self._world.words(criterion)
+                self._say(person.id, now, number, f"{words}: {'holds' if holds else 'does not hold'}")
+            if holds:
+                return Went(person.id, visit, to, f"branch:{place + 1}")
+        return Went(person.id, visit, step.otherwise, "otherwise")
+
+    def _update(self, contact: int, step: Update) -> None:
+        supposed = self._supposed[contact]
+        supposed.attributes.update(step.attributes)
+        supposed.tags.update(dict.fromkeys(step.add_tags, True))
+        supposed.tags.update(dict.fromkeys(step.remove_tags, False))
+        for channel, purpose, granted in step.consents:
+            supposed.consents[(channel, purpose)] = granted
+
+    def _say(self, contact: int, at: float, number: int, what: str) -> None:
+        if self._tell is not None:
+            self._tell(Note(at, self._plan.steps[number].id if number >= 0 else "", what))
+
+
+_WAYS = {
+    "entry": "enters",
+    "next": "goes on",
+    "event": "the event came",
+    "timeout": "the time has come",
+    "otherwise": "no branch holds",
+}
+
+
+def _came(visit: Visit) -> str:
+    kind, _, name = visit.via.partition(":")
+    return {"branch": f"branch {name} holds", "arm": f"is given arm {name}"}.get(kind) or _WAYS.get(kind, visit.via)
+
+
+def _shown(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,192 @@
+"""Whether criteria hold for a contact in a simulation: what the database said, changed by what is supposed since.
+
+Each test of a tree of criteria is asked of the database once, for all contacts (`Question.tests`). After that no
+database is needed: where something supposed bears on a test, that decides; elsewhere the answer stays as it was.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from segments.comparison import MISSING, Comparison
+from segments.criteria import Criteria, tree
+from segments.criteria.attribute import Attribute
+from segments.criteria.consent import Consent
+from segments.criteria.counting import Count
+from segments.criteria.event import Event
+from segments.criteria.journey import Journey
+from segments.criteria.message import Message
+from segments.criteria.segment import Segment
+from segments.criteria.tag import Tag
+
+
+@dataclass
+class SupposedMessage:
+    """A message of the simulation."""
+
+    step: int
+    channel: str
+    template: str
+    at: float
+    """In seconds since 1970."""
+    states: set[str]
+    """As in the criterion `message`: accepted, delivered, opened, clicked, bounced, skipped."""
+
+
+@dataclass
+class Supposed:
+    """What has happened to one contact in the simulation."""
+
+    journey: str = ""
+    entered_at: float = 0.0
+    messages: list[SupposedMessage] = field(default_factory=list)
+    events: list[tuple[str, float]] = field(default_factory=list)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    """Those that were written; None for those that were removed."""
+    tags: dict[str, bool] = field(default_factory=dict)
+    """Whether added or removed."""
+    consents: dict[tuple[str, str], bool] = field(default_factory=dict)
+    """(channel, purpose) to granted."""
+
+
+Holds = Callable[[int, Supposed, float], bool]
+
+
+@dataclass
+class Test:
+    """One test of the database, and the contacts who pass it."""
+
+    criteria: Criteria
+    passed: set[int] = field(default_factory=set)
+
+
+class Question:
+    """Criteria, ready to be asked many times."""
+
+    def __init__(self, criteria: Criteria) -> None:
+        """
+        Args:
+            criteria: with the segments they name filled in (`segments.resolve`).
+        """
+        self.tests: list[Test] = []
+        """To be filled by whoever has a database."""
+        self.words = criteria.words()
+        self._holds = self._made(criteria)
+
+    def holds(self, contact: int, supposed: Supposed, at: float) -> bool:
+        """Whether the criteria hold for a contact at a time (seconds since 1970)."""
+        return self._holds(contact, supposed, at)
+
+    def _made(self, criteria: Criteria) -> Holds:  # noqa: PLR0911 - one line a kind
+        match criteria:
+            case tree.All():
+                parts = [self._made(item) for item in criteria.items]
+                return lambda contact, supposed, at: all(part(contact, supposed, at) for part in parts)
+            case tree.Any():
+                parts = [self._made(item) for item in criteria.items]
+                return lambda contact, supposed, at: any(part(contact, supposed, at) for part in parts)
+            case tree.Not():
+                item = self._made(criteria.item)
+                return lambda contact, supposed, at: not item(contact, supposed, at)
+            case Segment(criteria=inner) if inner is not None:
+                return self._made(inner)
+            case Attribute():
+                return self._attribute(criteria)
+            case Tag():
+                tests = [self._tag(test) for test in criteria.tests]
+                return lambda contact, supposed, at: all(test(contact, supposed, at) for test in tests)
+            case Consent():
+                return self._consent(criteria)
+            case Message():
+                return self._message(criteria)
+            case Event():
+                return self._event(criteria)
+            case Journey():
+                return self._journey(criteria)
+        return self._known(criteria)
+
+    def _asked(self, criteria: Criteria) -> set[int]:
+        test = Test(criteria)
+        self.tests.append(test)
+        return test.passed
+
+    def _known(self, criteria: Criteria) -> Holds:
+        passed = self._asked(criteria)
+        return lambda contact, _supposed, _at: contact in passed
+
+    def _attribute(self, criteria: Attribute) -> Holds:
+        passed, name, tests = self._asked(criteria), criteria.name, criteria.tests
+
+        def holds(contact: int, supposed: Supposed, at: float) -> bool:
+            if name not in supposed.attributes:
+                return contact in passed
+            value = supposed.attributes[name]
+            moment = datetime.fromtimestamp(at, UTC)
+            return all(test.holds(MISSING if value is None else value, moment) for test in tests)
+
+        return holds
+
+    def _tag(self, test: Comparison) -> Holds:
+        if test.operator == "exists":
+            some = self._asked(Tag(tests=(Comparison(operator="exists", operand=True),)))
+            wanted = bool(test.operand)
+            return lambda contact, supposed, _at: (contact in some or any(supposed.tags.values())) is wanted
+        names = test.operand if isinstance(test.operand, list) else [test.operand]
+        having = [(name, self._asked(Tag(tests=(Comparison(operator="eq", operand=name),)))) for name in names]
+        expected = test.operator not in {"ne", "not_in"}
+
+        def holds(contact: int, supposed: Supposed, _at: float) -> bool:
+            return any(supposed.tags.get(name, contact in known) for name, known in having) is expected
+
+        return holds
+
+    def _consent(self, criteria: Consent) -> Holds:
+        passed, pair = self._asked(criteria), (criteria.channel, criteria.purpose)
+        return lambda contact, supposed, _at: supposed.consents.get(pair, contact in passed)
+
+    def _message(self, criteria: Message) -> Holds:
+        passed = self._asked(criteria)
+
+        def holds(contact: int, supposed: Supposed, at: float) -> bool:
+            number = sum(
+                one.template == criteria.template and criteria.state in one.states and _lately(one.at, at, criteria)
+                for one in supposed.messages
+            )
+            return _counted(criteria.count, number, known=contact in passed, at=at)
+
+        return holds
+
+    def _event(self, criteria: Event) -> Holds:
+        passed = self._asked(criteria)
+
+        def holds(contact: int, supposed: Supposed, at: float) -> bool:
+            number = sum(name == criteria.name and _lately(when, at, criteria) for name, when in supposed.events)
+            return _counted(criteria.count, number, known=contact in passed, at=at)
+
+        return holds
+
+    def _journey(self, criteria: Journey) -> Holds:
+        passed = self._asked(criteria)
+
+        def holds(contact: int, supposed: Supposed, at: float) -> bool:
+            begun = criteria.name == supposed.journey and criteria.state in {"entered", "running"}
+            now_in_it = begun and criteria.outcome is None and _lately(supposed.entered_at, at, criteria)
+            return now_in_it or contact in passed
+
+        return holds
+
+
+def _lately(when: float, at: float, criteria: Message | Event | Journey) -> bool:
+    within: timedelta | None = criteria.within
+    return within is None or when > at - within.total_seconds()
+
+
+def _counted(count: Count, number: int, *, known: bool, at: float) -> bool:
+    """A count once something is supposed: what lay before the simulation is then left out, its number is not known."""
+    if not number:
+        return known
+    if not count.tests:
+        return True
+    moment = datetime.fromtimestamp(at, UTC)
+    return all(test.holds(number, moment) for test in count.tests)

@@ -1,0 +1,280 @@
+"""Simulation as a pure function: the same seed the same result, whatever the order and the grouping."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis
+from hypothesis import strategies as st
+
+from core.errors import InvalidInput
+from core.ids import seed
+from journeys.plan import Choose, End, Entry, EventFilter, LocalTime, Plan, Send, Subscription, Until, Update, Wait
+from journeys.responses import chance, parse
+from journeys.simulation import Decision, Note, Person, Scenario, simulate
+from journeys.tally import DAY, Result, priced
+from segments.supposing import Supposed
+from tests.journeys.test_machine import REFERENCE
+
+START = datetime(2026, 11, 2, 9, tzinfo=UTC).timestamp()  # a Monday
+ANSWERED = "application.status_changed"
+SUBMITTED = "application.submitted"
+
+
+class Simple:
+    """A world in which everybody may be written to, and even contacts meet every criterion."""
+
+    def __init__(self, decisions: Sequence[Decision] = ()) -> None:
+        self.decisions = list(decisions)
+        self.asked: list[tuple[int, float]] = []
+
+    def may_send(self, person: Person, _number: int, _step: Send, at: float, _supposed: Supposed) -> Decision:
+        self.asked.append((person.id, at))
+        return self.decisions.pop(0) if self.decisions else Decision("send")
+
+    def holds(self, _criterion: int, person: Person, _at: float, _supposed: Supposed) -> bool:
+        return person.id % 2 == 0
+
+    def words(self, criterion: int) -> str:
+        return f"criterion {criterion}"
+
+
+def people(count: int) -> list[Person]:
+    zones = ("Europe/Moscow", "Asia/Omsk", None)
+    return [Person(number, seed(number), zones[number % 3]) for number in range(1, count + 1)]
+
+
+def scenario(responses: str = "", plan: Plan = REFERENCE, **more: Any) -> Scenario:
+    values: dict[str, Any] = {"start": START, "days": 10} | more
+    return Scenario(plan=plan, responses=parse(responses), **values)
+
+
+def run(given_scenario: Scenario, who: Sequence[Person] | None = None, **more: Any) -> Result:
+    return simulate(given_scenario, who if who is not None else people(60), Simple(), **more)
+
+
+def outcomes(result: Result) -> dict[str, int]:
+    return {one.outcome: one.contacts for one in result.outcomes}
+
+
+def test_without_answers_everybody_goes_to_the_end() -> None:
+    result = run(scenario())
+    assert outcomes(result) == {"silent": 60}
+    assert result.sent() == {"letter": 60, "second": 30}
+    assert {(one.step, one.via): one.visits for one in result.ways} == {
+        ("letter", "entry"): 60,
+        ("wait", "next"): 60,
+        ("if", "timeout"): 60,
+        ("second", "branch:1"): 30,
+        ("end", "next"): 30,
+        ("end", "otherwise"): 30,
+    }
+    assert (result.entered, result.finished, result.running, result.converted) == (60, 60, 0, 0)
+
+
+def test_probability_one_answers_always_and_nought_never() -> None:
+    result = run(scenario(f"{ANSWERED}=1@=100s"))
+    assert outcomes(result) == {"returned": 60}
+    assert result.sent() == {"letter": 60}
+    assert result.seconds_median == 100.0
+    assert run(scenario(f"{ANSWERED}=0@=100s")).sent() == run(scenario()).sent()
+
+
+def test_an_answer_after_the_wait_comes_too_late() -> None:
+    assert outcomes(run(scenario(f"{ANSWERED}=1@=500s"))) == {"silent": 60}
+
+
+def test_shares_come_out_about_as_asked_and_goals_convert() -> None:
+    result = run(scenario(f"{SUBMITTED}=25%@=10s"), people(4000))
+    assert 0.22 < result.converted / 4000 < 0.28
+    assert outcomes(result)["submitted"] == result.converted
+    [row] = result.responses
+    assert (row.asked, row.answered, row.converted, row.converted_silent) == (
+        4000, result.converted, result.converted, 0,
+    )  # fmt: skip
+
+
+def test_the_seed_decides() -> None:
+    asked = f"{ANSWERED}=0.5@1m-6m,opened=0.5,clicked=0.2"
+    first, again = run(scenario(asked, seed=1)), run(scenario(asked, seed=1))
+    assert first == again
+    other = run(scenario(asked, seed=2))
+    assert other.responses != first.responses
+
+
+@hypothesis(deadline=None, max_examples=40)
+@given(
+    group=st.integers(1, 70),
+    order=st.randoms(use_true_random=False),
+    within=st.sampled_from([0.0, 5 * DAY]),
+    share=st.floats(0, 1),
+)
+def test_neither_grouping_nor_order_changes_the_result(group: int, order: Any, within: float, share: float) -> None:
+    asked = f"{ANSWERED}={share:.3f}@2m,clicked={share:.3f}@1m-9m,{SUBMITTED}=0.1@1h"
+    given_scenario = scenario(asked, enter_within=within, days=4)
+    mixed = people(60)
+    order.shuffle(mixed)
+    assert run(given_scenario, mixed, group=group) == run(given_scenario, group=60)
+
+
+def test_who_clicks_has_opened() -> None:
+    clicks = Plan(
+        journey="clicks",
+        title="Clicks",
+        entry=Entry(),
+        steps=(
+            Send(id="letter", channel="email", template="one", next=1),
+            Wait(id="wait", seconds=DAY, until=(Until(subscription=0, next=2),), next=3),
+            End(id="clicked", outcome="clicked"),
+            End(id="silent", outcome="silent"),
+        ),
+        subscriptions=(
+            Subscription(role="wait", filter=EventFilter(event="message.clicked", where={"step": "letter"})),
+        ),
+    )
+    result = run(scenario("opened=0.5@=1h,clicked=0.2@=1m", clicks), people(500))
+    rows = {one.event: one for one in result.responses}
+    assert 0 < outcomes(result)["clicked"] < rows["message.opened"].answered < 350
+    assert result.seconds_median == DAY
+    # Nobody clicks before the letter is open, an hour after it came.
+    early = run(scenario("opened=1@=1h,clicked=1@=1m", clicks), people(5))
+    assert early.seconds_p90 == 3600.0
+    elsewhere = clicks.model_copy(
+        update={
+            "subscriptions": (
+                Subscription(role="wait", filter=EventFilter(event="message.clicked", where={"step": "other"})),
+            )
+        }
+    )
+    assert outcomes(run(scenario("clicked=1@=1m", elsewhere))) == {"silent": 60}
+
+
+def test_local_times_are_each_contacts_own_and_days_are_counted() -> None:
+    plan = Plan(
+        journey="morning",
+        title="Morning",
+        entry=Entry(),
+        steps=(
+            Wait(id="wait", local=LocalTime(time="10:00", zone="contact"), next=1),
+            Send(id="letter", channel="email", template="one", next=2),
+            End(id="end", outcome="end"),
+        ),
+    )
+    # It is 9:00 UTC: 12:00 in Moscow, 15:00 in Omsk. Ten o'clock in UTC is today, elsewhere tomorrow.
+    world = Simple()
+    result = simulate(scenario(plan=plan), people(3), world)
+    assert dict(world.asked) == {
+        1: datetime(2026, 11, 3, 4, tzinfo=UTC).timestamp(),
+        2: datetime(2026, 11, 2, 10, tzinfo=UTC).timestamp(),
+        3: datetime(2026, 11, 3, 7, tzinfo=UTC).timestamp(),
+    }
+    assert {(one.day, one.sent) for one in result.messages} == {(1, 3)}
+
+
+def test_who_stands_where_at_the_end_of_each_day() -> None:
+    plan = REFERENCE.model_copy(
+        update={
+            "steps": (
+                *REFERENCE.steps[:1],
+                Wait(id="wait", seconds=2.5 * DAY, until=(Until(subscription=0, next=5),), next=2),
+                *REFERENCE.steps[2:],
+            )
+        }
+    )
+    result = run(scenario(plan=plan, days=5))
+    assert [(one.day, one.step, one.contacts) for one in result.standing] == [(1, "wait", 60), (2, "wait", 60)]
+    assert run(scenario(plan=plan, days=1)).running == 60
+
+
+def test_skipped_and_delayed_messages_are_counted_with_their_reasons() -> None:
+    world = Simple([Decision("delay", "quiet hours", START + 3600), Decision("skip", "no_consent")])
+    result = simulate(scenario(), people(1), world)
+    assert [(one.action, one.reason, one.messages) for one in result.reasons] == [
+        ("delayed", "quiet hours", 1),
+        ("skipped", "no_consent", 1),
+    ]
+    assert [moment for _, moment in world.asked] == [START, START + 3600]
+    assert result.sent() == {}
+    assert outcomes(result) == {"silent": 1}
+
+
+def test_prices_make_costs() -> None:
+    result = priced(run(scenario()), {"email": 0.0004})
+    assert (result.cost, result.costs[0].messages) == (0.036, 90)
+    assert priced(run(scenario()), {}).costs[0].price is None
+
+
+def test_updates_are_seen_by_what_is_asked_later() -> None:
+    class Watching(Simple):
+        def holds(self, _criterion: int, _person: Person, _at: float, supposed: Supposed) -> bool:
+            return supposed.tags == {"seen": True} and supposed.attributes == {"score": 3}
+
+    plan = Plan(
+        journey="tags",
+        title="Tags",
+        entry=Entry(),
+        steps=(
+            Update(id="update", attributes={"score": 3}, add_tags=("seen",), next=1),
+            Choose(id="if", branches=((0, 2),), otherwise=3),
+            End(id="yes", outcome="yes"),
+            End(id="no", outcome="no"),
+        ),
+        criteria=({"contact.tags": "seen"},),
+    )
+    assert outcomes(simulate(scenario(plan=plan), people(2), Watching())) == {"yes": 2}
+
+
+def test_the_story_of_one_contact_gives_every_reason() -> None:
+    told: list[Note] = []
+    run(scenario(f"{ANSWERED}=1@=500s,opened=0"), people(2)[1:], tell=told.append)
+    words = [f"{note.step}: {note.what}" for note in told]
+    assert "letter: email first is sent" in words
+    assert "wait: waits until 2026-11-02 09:06:40 UTC, or for application.status_changed" in words
+    assert (
+        "wait: application.status_changed will come after 8 minutes 20 seconds (100% answer so, after 8 minutes 20 seconds)"
+        in words
+    )  # noqa: E501
+    assert "if: criterion 0: holds" in words
+    assert words[-1] == ": the journey ends: silent"
+    assert [note.at for note in told] == sorted(note.at for note in told)
+    assert next(note for note in told if note.template).template == "first"
+
+
+def test_a_model_of_answers_is_read_strictly() -> None:
+    found = parse("opened=0.3, clicked=5%@1h-6h,order.paid=0.2@3h,x=1@=0s")
+    assert {event: one.probability for event, one in found.items()} == {
+        "message.opened": 0.3,
+        "message.clicked": 0.05,
+        "order.paid": 0.2,
+        "x": 1,
+    }
+    assert [found["message.clicked"].delay(point) for point in (0, 0.5)] == [3600, 3.5 * 3600]
+    assert found["order.paid"].delay(0.5) == 3 * 3600
+    assert found["x"].delay(0.9) == 0
+    for wrong in ("opened", "opened=2", "opened=0.1@soon", "opened=0.1@6h-1h", "=1", "opened=120%", "opened=."):
+        with pytest.raises(InvalidInput, match="is not a response"):
+            parse(wrong)
+    with pytest.raises(InvalidInput, match="stands twice"):
+        parse("opened=0.1,message.opened=0.2")
+
+
+def test_chances_spread_evenly_and_differ_by_everything_they_are_made_of() -> None:
+    points = [chance(0, contact, 0, 1, "a")[0] for contact in range(2000)]
+    assert all(0 <= point < 1 for point in points)
+    assert 0.47 < sum(points) / len(points) < 0.53
+    one = (0, 1, 2, 3, "a")
+    others = [(9, 1, 2, 3, "a"), (0, 9, 2, 3, "a"), (0, 1, 9, 3, "a"), (0, 1, 2, 9, "a"), (0, 1, 2, 3, "b")]
+    assert len({chance(*values) for values in [one, *others]}) == 6
+
+
+def test_a_loop_that_goes_round_too_often_is_refused() -> None:
+    plan = Plan(
+        journey="loop",
+        title="Loop",
+        entry=Entry(),
+        steps=(Wait(id="wait", seconds=1, next=0),),
+    )
+    with pytest.raises(InvalidInput, match="more than 50000 steps"):
+        run(scenario(plan=plan), people(1))
