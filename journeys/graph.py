@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from journeys.plan import Choose, End, Plan, Split, Step, Wait
+from journeys.plan import Call, Choose, Delete, End, Parallel, Plan, Split, Step, Wait
 
 
-def successors(step: Step) -> tuple[int, ...]:
+def successors(step: Step) -> tuple[int, ...]:  # noqa: PLR0911 - one line a kind
     """The steps that a step may lead to, in the order they are written."""
     match step:
         case Choose():
@@ -13,10 +13,20 @@ def successors(step: Step) -> tuple[int, ...]:
         case Split():
             return tuple(arm.next for arm in step.arms)
         case Wait():
-            return (*(way.next for way in step.until), step.next)
-        case End():
+            ways = [*(way.next for way in step.until), *(way.next for way in step.watches), step.next]
+            return (*ways, step.date.missing) if step.date else tuple(ways)
+        case Parallel():
+            return tuple(branch.next for branch in step.branches)
+        case Call():
+            return (*(answer.next for answer in step.answers), step.failed, step.next)
+        case End() | Delete():
             return ()
     return (step.next,)
+
+
+def _rests(step: Step) -> bool:
+    """Whether a contact stays there for some time. A window may be open, a date past, criteria hold already."""
+    return isinstance(step, Wait) and not (step.window or step.date or step.watches)
 
 
 def unreachable(plan: Plan) -> list[int]:
@@ -30,7 +40,7 @@ def restless_loops(plan: Plan) -> list[list[int]]:
     loops: list[list[int]] = []
     named: set[int] = set()
     for number in range(len(plan.steps)):
-        if number in named or isinstance(plan.steps[number], Wait):
+        if number in named or _rests(plan.steps[number]):
             continue
         came_from = _reached(plan, number, through_waits=False)
         if number in came_from:
@@ -46,7 +56,7 @@ def _reached(plan: Plan, start: int, *, through_waits: bool) -> dict[int, int]:
     front = [start]
     while front:
         here = front.pop(0)
-        if isinstance(plan.steps[here], Wait) and not through_waits:
+        if _rests(plan.steps[here]) and not through_waits:
             continue
         for there in successors(plan.steps[here]):
             if there not in came_from:

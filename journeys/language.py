@@ -5,6 +5,7 @@ goes to the next one unless it says otherwise. A new kind is a class here, a lin
 `journeys.compiler`.
 """
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -23,9 +24,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from core import documents
 from core.documents import Document, did_you_mean
 from core.errors import InvalidInput, Problem
-from journeys import timing
+from journeys import expressions, timing
 from segments import criteria, eventfilter
 
 CHANNELS = ("email", "sms", "voice", "webpush")
@@ -40,6 +42,7 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:[-_.][a-z0-9]+)*$
 EventName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Outcome = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Priority = Literal["alert", "triggered", "broadcast"]
 
 
 def _refuse(error: timing.Unreadable) -> PydanticCustomError:
@@ -63,6 +66,30 @@ def _readable(read: Callable[[str], Any]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _say(message: str, mend: str) -> PydanticCustomError:
+    return PydanticCustomError("words", "{message}", {"message": message, "mend": mend})
+
+
+def _check_template(text: str) -> str:
+    problem = expressions.problem_of(text)
+    if problem is not None:
+        raise _say(*problem)
+    return text
+
+
+def _check_texts(data: Any) -> Any:
+    for text in expressions.texts(data):
+        _check_template(text)
+    return data
+
+
+_templated = AfterValidator(_check_template)
+Duration = Annotated[str, _readable(timing.duration)]
+ClockTime = Annotated[str, _readable(timing.clock)]
+ClockSpan = Annotated[str, _readable(timing.span)]
+Zone = Annotated[str, _readable(timing.zone)]
+
+
 def _check_criteria(data: dict[str, Any]) -> dict[str, Any]:
     try:
         criteria.parse(data)
@@ -74,6 +101,18 @@ def _check_criteria(data: dict[str, Any]) -> dict[str, Any]:
 def _check_where(data: dict[str, Any]) -> dict[str, Any]:
     problems: list[Problem] = []
     eventfilter.parse(data, (), problems, correlated=True)
+    if problems:
+        raise _refuse_all(problems)
+    return data
+
+
+def _check_answer(data: dict[str, Any]) -> dict[str, Any]:
+    problems: list[Problem] = []
+    strange = [key for key in data if key != "status" and not re.fullmatch(r"answer(?:\.[^.]+)*", key)]
+    for key in strange:
+        place = documents.pointer((key,))
+        problems.append(Problem(f"{key} is no part of an answer", "write status, or answer.score", path=place))
+    eventfilter.parse({f"{eventfilter.PREFIX}{key}": test for key, test in data.items()}, (), problems)
     if problems:
         raise _refuse_all(problems)
     return data
@@ -140,13 +179,11 @@ class Enter(Node):
     )
     segment: Words | None = Field(None, description="Enter the members of this segment; `all` is everybody")
     schedule: Annotated[str, _readable(timing.cron)] | None = Field(None, description="When: cron, or @daily")
-    zone: Annotated[str, _readable(timing.zone)] | None = Field(None, alias="in", description="Zone of the schedule")
+    zone: Zone | None = Field(None, alias="in", description="Zone of the schedule")
     reenter: Literal["never", "after_exit", "always"] | None = Field(
         None, description="Whether a contact may come again; never by default, after_exit with a schedule"
     )
-    cooldown: Annotated[str, _readable(timing.duration)] | None = Field(
-        None, description="How long after entering a contact may not enter again"
-    )
+    cooldown: Duration | None = Field(None, description="How long after entering a contact may not enter again")
 
     @model_validator(mode="after")
     def _one_way(self) -> "Enter":
@@ -163,10 +200,6 @@ class Enter(Node):
         if self.where and not self.event and split_where(self.where)[0]:
             raise _say("where tests an event, but no event is named", "add event: …")
         return self
-
-
-def _say(message: str, mend: str) -> PydanticCustomError:
-    return PydanticCustomError("words", "{message}", {"message": message, "mend": mend})
 
 
 class Rule(Node):
@@ -199,25 +232,85 @@ class SendStep(StepNode):
     send: Literal[CHANNELS] = Field(description="The channel")  # type: ignore[valid-type]
     template: Words
     purpose: Slug = Field("marketing", description="What the contact has to have agreed to")
-    priority: Literal["alert", "triggered", "broadcast"] | None = None
+    priority: Priority | None = None
+    if_overdue: Literal["send", "skip"] = Field(
+        "send", description="What becomes of it when a pause held it up for more than an hour"
+    )
     repeat_in_doubt: bool | None = Field(
         None, description="Send again if a crash left it unknown whether it went out; alerts are"
     )
 
 
 class UntilRule(Node):
-    """An event that ends a wait."""
+    """What ends a wait: an event, or criteria that hold for the contact."""
 
-    event: EventName
+    event: EventName | None = None
     where: Where | None = None
+    when: CriteriaData | None = Field(None, description="Criteria; looked at on events and every quarter of an hour")
     then: "Branch | None" = Field(None, description="Where to go when it came")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "UntilRule":
+        if (self.event is None) == (self.when is None):
+            raise _say("until names an event, or criteria under when", "write until: {event: order.paid}")
+        if self.where is not None and self.event is None:
+            raise _say("where tests an event; there is none", "add event: …, or put the criteria under when")
+        return self
+
+
+class DateNode(Node):
+    """A day that an attribute of the contact names."""
+
+    date: Annotated[str, StringConstraints(pattern=r"^contact\.[^.]+$")] = Field(
+        description="The attribute, such as contact.contract_ends"
+    )
+    minus: Duration | None = Field(None, description="So long before")
+    plus: Duration | None = Field(None, description="So long after")
+    at: ClockTime | None = Field(None, description="At this time of the day; 10:00 if the attribute is a day")
+    zone: Zone | None = Field(None, alias="in", description="Whose clock; the contact's if not given")
+    yearly: bool = Field(False, description="The next anniversary, as for birthdays")
+
+    @model_validator(mode="after")
+    def _one_offset(self) -> "DateNode":
+        if self.minus and self.plus:
+            raise _say("minus and plus at once", "write one of them, such as minus: 3d")
+        return self
+
+
+class WindowNode(Node):
+    """Hours of the week."""
+
+    hours: ClockSpan | None = Field(None, description="10:00-20:00; may span midnight; the whole day if not given")
+    days: Annotated[str, _readable(timing.weekdays)] | None = Field(None, description="weekdays, Monday and Friday …")
+    holidays: Annotated[str, _readable(timing.holidays)] | None = Field(
+        None, description="A country, or a part of one such as DE-BY, whose public holidays are left out"
+    )
+    zone: Zone | None = Field(None, alias="in", description="Whose clock; the contact's if not given")
+
+    @model_validator(mode="after")
+    def _something(self) -> "WindowNode":
+        if not (self.hours or self.days or self.holidays):
+            raise _say("this window is always open", "add hours: 10:00-20:00, days: weekdays, or holidays: RU")
+        return self
+
+
+def _wait_kind(value: Any) -> str:
+    if isinstance(value, DateNode) or (isinstance(value, dict) and "date" in value):
+        return "wait:date"
+    return "wait:window" if isinstance(value, dict | WindowNode) else "wait:text"
 
 
 class WaitStep(StepNode):
     """Wait for a time, or for an event with that time at most."""
 
-    wait: Annotated[str, _readable(timing.length)] = Field(
-        description="4h, until 10:00 on weekdays, in Europe/Moscow; or forever, with until"
+    wait: Annotated[
+        Annotated[str, _readable(timing.length), Tag("wait:text")]
+        | Annotated[DateNode, Tag("wait:date")]
+        | Annotated[WindowNode, Tag("wait:window")],
+        Discriminator(_wait_kind),
+    ] = Field(
+        description="4h, until 10:00 on weekdays, in Europe/Moscow; forever, with until; {date: contact.birthday}; "
+        "{hours: 10:00-20:00, days: weekdays}"
     )
     until: Annotated[
         tuple[UntilRule, ...],
@@ -225,12 +318,20 @@ class WaitStep(StepNode):
         Field(max_length=20),
     ] = ()
     then: "Branch | None" = Field(None, description="Where to go when the event came; else the next step")
+    missing: "Branch | None" = Field(
+        None, description="Where to go when the contact has no such date; else on, at once"
+    )
     precise: bool = Field(False, description="Do not round the end of the wait")
 
     @model_validator(mode="after")
     def _ends(self) -> "WaitStep":
-        if self.wait.strip() == "forever" and not self.until:
+        if isinstance(self.wait, str) and self.wait.strip() == "forever" and not self.until:
             raise _say("nothing ever ends this wait", "add until: {event: …}, or a length of time")
+        if self.missing is not None and not isinstance(self.wait, DateNode):
+            raise _say("missing belongs to a wait for a date", "write wait: {date: contact.birthday}, or take it out")
+        timed = isinstance(self.wait, WindowNode) or (isinstance(self.wait, str) and self.wait.startswith("until"))
+        if timed and any(rule.when for rule in self.until):
+            raise _say("criteria end a wait of a length, not one for a time of day", "write wait: 1d, or forever")
         if self.then is not None and not self.until:
             raise _say("then says where to go when an event came; there is no until", "add until, or use goto")
         return self
@@ -277,10 +378,36 @@ def _weighed(value: Any) -> Any:
 _Arm = Annotated[ArmNode, BeforeValidator(_weighed, json_schema_input_type=ArmNode | float)]
 
 
+class WinnerNode(Node):
+    """When the best arm takes everybody from then on."""
+
+    metric: Literal["opened", "clicked", "goal"]
+    sample: Annotated[int, Field(ge=10, le=10_000_000)] = Field(100, description="Contacts that each arm has to have")
+    confidence: Annotated[float, Field(ge=50, lt=100, strict=False)] = Field(95, description="Percent")
+    deadline: Duration | None = Field(None, description="After that, the arm that is ahead wins")
+
+
 class SplitStep(StepNode):
     """Send contacts down different arms, by weight; the same contact always takes the same arm."""
 
     split: Annotated[dict[Slug, _Arm], Field(min_length=2, max_length=26)]
+    holdout: Annotated[float, Field(gt=0, lt=100, strict=False)] | None = Field(
+        None, description="Percent of contacts for whom the journey ends here, to compare with"
+    )
+    winner: WinnerNode | None = None
+
+    @model_validator(mode="after")
+    def _one_holdout(self) -> "SplitStep":
+        if self.holdout is not None and "holdout" in self.split:
+            raise _say("an arm is called holdout, and there is a holdout", "rename the arm, or take the key out")
+        return self
+
+
+class ParallelStep(StepNode):
+    """Go several ways at the same time, and on when they have met."""
+
+    parallel: Annotated[dict[Slug, "Steps"], Field(min_length=2, max_length=10)]
+    join: Literal["all", "first"] = Field("all", description="Go on when all have come, or give up the others")
 
 
 _TagList = Annotated[
@@ -322,6 +449,190 @@ class UpdateStep(StepNode):
     update: Changes
 
 
+def _added(value: Any) -> Any:
+    """A lone tag, or a list of them, is to be added."""
+    return {"add": value} if isinstance(value, str | list) else value
+
+
+class TagStep(StepNode):
+    """Add tags to the contact, or remove some."""
+
+    tag: Annotated[Tags, BeforeValidator(_added, json_schema_input_type=Tags | str | list[str])]
+
+    @model_validator(mode="after")
+    def _something(self) -> "TagStep":
+        if not (self.tag.add or self.tag.remove):
+            raise _say("no tag is named", "write tag: vip, or tag: {remove: vip}")
+        return self
+
+
+class ConsentStep(StepNode):
+    """Write down that the contact agreed, or refused."""
+
+    consent: Annotated[dict[Slug, bool | dict[Slug, bool]], Field(min_length=1)] = Field(
+        description="Channel to true or false (for marketing), or to purposes"
+    )
+
+
+class ScoreStep(StepNode):
+    """Add to a number on the contact, or take from it: once for each visit."""
+
+    score: Annotated[
+        dict[Words, Annotated[float, Field(ge=-1e12, le=1e12, strict=False)]], Field(min_length=1, max_length=20)
+    ] = Field(description="Attribute to what is added; a missing attribute counts as 0")
+
+
+class DeleteStep(StepNode):
+    """Erase the contact with everything that is known of it; the journey ends."""
+
+    delete: Literal["contact"]
+    outcome: Outcome = "deleted"
+
+
+_Addresses = Annotated[
+    tuple[Words, ...],
+    BeforeValidator(
+        lambda value: (value,) if isinstance(value, str) else _tuple(value), json_schema_input_type=str | list[str]
+    ),
+    Field(min_length=1, max_length=10),
+]
+_Template = Annotated[str, StringConstraints(min_length=1, max_length=20_000), _templated]
+
+
+class NotifyStep(StepNode):
+    """Write to the staff, as an alert."""
+
+    notify: Literal["email", "sms", "webhook"]
+    to: _Addresses = Field(description="Addresses, phone numbers or https addresses; one or a list")
+    subject: Annotated[str, StringConstraints(min_length=1, max_length=500), _templated] | None = Field(
+        None, description="Of an email; may use {{ contact.… }} and {{ event.… }}"
+    )
+    text: _Template = Field(description="May use {{ contact.… }} and {{ event.… }}")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "NotifyStep":
+        if self.notify == "email" and self.subject is None:
+            raise _say("subject is missing", "add subject: …")
+        for address in self.to:
+            if not _TARGETS[self.notify].fullmatch(address):
+                raise _say(f"{address} cannot be written to by {self.notify}", _TARGET_MENDS[self.notify])
+        return self
+
+
+_TARGETS = {
+    "email": re.compile(r"[^\s@<>\"(),:;\\[\]]{1,64}@[^\s@<>\"(),:;\\[\]]{1,253}"),
+    "sms": re.compile(r"\+[1-9][0-9]{6,14}"),
+    "webhook": re.compile(r"https?://[^\s/?#]+[^\s]*"),
+}
+_TARGET_MENDS = {
+    "email": "write an address like sales@example.com",
+    "sms": "write it with its country, like +79161234567",
+    "webhook": "write an address like https://example.com/hook",
+}
+
+
+class AnswerCase(Node):
+    """A branch of a call: tests on status and on the answer."""
+
+    when: Annotated[dict[str, Any], Field(min_length=1), AfterValidator(_check_answer)] = Field(
+        description="Such as {status: 404} or {answer.score: {gte: 50}}"
+    )
+    then: "Branch"
+
+
+class CallStep(StepNode):
+    """Ask another program over HTTP, and go on by what it answers."""
+
+    call: Annotated[
+        str, StringConstraints(pattern=r"^https?://[^\s/?#{}]+(?:[/?#]\S*(?: \S+)*)?$", max_length=2000), _templated
+    ] = Field(description="The address; behind the host it may use {{ contact.… }} and {{ event.… }}")
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
+    headers: dict[
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,100}$")],
+        Annotated[str, StringConstraints(pattern=r"^[^\r\n\x00]*$", max_length=2000), _templated],
+    ] = Field(default_factory=dict)
+    body: Annotated[Any, AfterValidator(_check_texts)] = Field(None, description="JSON; its texts are templates")
+    timeout: Duration | None = Field(None, description="How long an answer may take; 10s, at most 60s")
+    retry: Duration | None = Field(None, description="How long transient failures are tried again; 1h, at most 7d")
+    save: dict[Words, Annotated[str, StringConstraints(pattern=r"^answer(?:\.[^.]+)*$")]] = Field(
+        default_factory=dict, description="Attribute to a path into the answer, such as answer.score"
+    )
+    answers: Annotated[
+        tuple[AnswerCase, ...],
+        BeforeValidator(lambda value: _tuple(_several(value)), json_schema_input_type=AnswerCase | list[AnswerCase]),
+        Field(max_length=20),
+    ] = ()
+    failed: "Branch | None" = Field(None, description="Where to go when it failed; else the next step")
+
+    @model_validator(mode="after")
+    def _bounds(self) -> "CallStep":
+        if self.timeout and timing.duration(self.timeout).total_seconds() > 60:
+            raise _say("an answer may take 60 seconds at most", "write timeout: 30s")
+        if self.retry and timing.duration(self.retry).total_seconds() > 7 * 86_400:
+            raise _say("a call is tried again for a week at most", "write retry: 1d")
+        if self.body is not None and self.method in {"GET", "DELETE"}:
+            raise _say(f"a {self.method} carries no body", "write method: POST, or take the body out")
+        return self
+
+
+class EnrollStep(StepNode):
+    """Let the contact into another journey, and wait for its end or not."""
+
+    enroll: Slug
+    key: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
+        None, description="The key of the run in the other journey"
+    )
+    awaited: bool | Annotated[str, _readable(timing.duration)] = Field(
+        False, alias="await", description="Wait until the other journey has ended for the contact; or so long at most"
+    )
+    outcomes: dict[Outcome, "Branch"] = Field(
+        default_factory=dict, description="Where to go by the other journey's outcome; not_entered if it let nobody in"
+    )
+    late: "Branch | None" = Field(None, description="Where to go when the time is over")
+
+    @model_validator(mode="after")
+    def _waits(self) -> "EnrollStep":
+        if (self.outcomes or self.late is not None) and not self.awaited:
+            raise _say("outcomes are known once the other journey has ended", "add await: true")
+        if self.late is not None and not isinstance(self.awaited, str):
+            raise _say("late needs a time", "write await: 30d")
+        return self
+
+
+class AskStep(StepNode):
+    """Ask the contact, and go on by the answer."""
+
+    ask: Literal["link", "form", "reply", "keypad"] = Field(description="How the answer is given")
+    of: Words | None = Field(None, description="The id of the sending step that asks; or the name of the form")
+    answers: Annotated[dict[Words, "Branch"], Field(min_length=1, max_length=20)] = Field(
+        description="Address of the link, value, word or key to where it leads"
+    )
+    within: Duration = Field(description="How long to wait for the answer")
+    otherwise: "Branch | None" = Field(None, alias="else", description="Where to go without an answer")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "AskStep":
+        if self.ask == "form" and self.of is None:
+            raise _say("which form?", "add of: the form's name")
+        wrong = [key for key in self.answers if self.ask == "keypad" and not re.fullmatch(r"[0-9*#]", key)]
+        if wrong:
+            raise _say(f"{wrong[0]} is not a key of a telephone", 'write a digit in quotes, like "1"')
+        return self
+
+
+class ShowStep(StepNode):
+    """Put content into a place of the site for this contact."""
+
+    show: Slug = Field(description="The place")
+    template: Words
+
+
+class HideStep(StepNode):
+    """Take away what is shown in a place of the site."""
+
+    hide: Slug
+
+
 class GotoStep(StepNode):
     """Go to the step with this id."""
 
@@ -340,7 +651,18 @@ STEPS: dict[str, type[StepNode]] = {
     "if": IfStep,
     "choose": ChooseStep,
     "split": SplitStep,
+    "parallel": ParallelStep,
     "update": UpdateStep,
+    "tag": TagStep,
+    "consent": ConsentStep,
+    "score": ScoreStep,
+    "notify": NotifyStep,
+    "call": CallStep,
+    "enroll": EnrollStep,
+    "ask": AskStep,
+    "show": ShowStep,
+    "hide": HideStep,
+    "delete": DeleteStep,
     "goto": GotoStep,
     "end": EndStep,
 }
@@ -393,7 +715,18 @@ Step = Annotated[
     | Annotated[IfStep, Tag("step:if")]
     | Annotated[ChooseStep, Tag("step:choose")]
     | Annotated[SplitStep, Tag("step:split")]
+    | Annotated[ParallelStep, Tag("step:parallel")]
     | Annotated[UpdateStep, Tag("step:update")]
+    | Annotated[TagStep, Tag("step:tag")]
+    | Annotated[ConsentStep, Tag("step:consent")]
+    | Annotated[ScoreStep, Tag("step:score")]
+    | Annotated[NotifyStep, Tag("step:notify")]
+    | Annotated[CallStep, Tag("step:call")]
+    | Annotated[EnrollStep, Tag("step:enroll")]
+    | Annotated[AskStep, Tag("step:ask")]
+    | Annotated[ShowStep, Tag("step:show")]
+    | Annotated[HideStep, Tag("step:hide")]
+    | Annotated[DeleteStep, Tag("step:delete")]
     | Annotated[GotoStep, Tag("step:goto")]
     | Annotated[
         EndStep,
@@ -430,6 +763,37 @@ Branch = Annotated[
 """The id of a step, or steps that stand right here and go on behind."""
 
 
+class LimitsNode(Node):
+    """How much is too much."""
+
+    messages: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None, description="Messages of a channel that a contact gets within the time, from all journeys together"
+    )
+    within: Duration | None = Field(None, description="That time; a day if not given")
+    per_minute: Annotated[float, Field(gt=0, le=1_000_000, strict=False)] | None = Field(
+        None, description="Messages that this journey sends in a minute"
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> "LimitsNode":
+        if self.messages is None and self.per_minute is None:
+            raise _say("nothing is limited", "add messages: 3 with within: 7d, or per_minute: 600")
+        if self.within is not None and self.messages is None:
+            raise _say("within what is counted?", "add messages: 3")
+        return self
+
+
+class ConversionNode(Node):
+    """The event that the journey is meant to bring about."""
+
+    event: EventName
+    where: Where | None = None
+    within: Duration = Field("30d", description="How long after entering it counts")
+    value: Annotated[str, StringConstraints(pattern=r"^event\..+")] | None = Field(
+        None, description="The property that says what it was worth, such as event.total"
+    )
+
+
 class Journey(Node):
     """One journey, as written."""
 
@@ -438,6 +802,11 @@ class Journey(Node):
     enter: Enter = Enter()
     goal: Rules = ()
     exit: Rules = ()
+    priority: Priority | None = Field(None, description="Of its messages, where a step says nothing else")
+    quiet_hours: ClockSpan | None = Field(None, description="22:00-08:00 by the contact's clock: marketing waits")
+    send_window: WindowNode | None = Field(None, description="When messages may leave; others wait for it")
+    limits: LimitsNode | None = None
+    conversion: ConversionNode | None = None
     steps: Steps
 
     _document: Document = PrivateAttr(default=Document(None))
@@ -448,7 +817,8 @@ class Journey(Node):
         return self._document
 
 
-for _model in (UntilRule, WaitStep, IfStep, Case, ChooseStep, ArmNode, SplitStep, Journey):
+_MODELS: tuple[type[BaseModel], ...] = (UntilRule, AnswerCase, Case, ArmNode, *STEPS.values(), Journey)
+for _model in _MODELS:
     _model.model_rebuild()
 
 

@@ -12,8 +12,9 @@ from core.documents import Document, Path, did_you_mean
 from core.errors import InvalidInput, Problem
 from journeys import compiler, graph, language
 from journeys.language import Journey
+from journeys.plan import Join, Parallel
 
-_TAGS = ("step:", "branch:")
+_TAGS = ("step:", "branch:", "wait:")
 _SHAPES: dict[str, type[BaseModel]] = {
     "enter": language.Enter,
     "goal": language.Rule,
@@ -22,7 +23,22 @@ _SHAPES: dict[str, type[BaseModel]] = {
     "choose": language.Case,
     "update": language.Changes,
     "tags": language.Tags,
+    "tag": language.Tags,
+    "wait:date": language.DateNode,
+    "wait:window": language.WindowNode,
+    "send_window": language.WindowNode,
+    "winner": language.WinnerNode,
+    "limits": language.LimitsNode,
+    "conversion": language.ConversionNode,
+    "answers": language.AnswerCase,
     **{f"step:{kind}": model for kind, model in language.STEPS.items()},
+}
+_PATTERNS = {
+    "date": ("date names an attribute of the contact", "write date: contact.birthday"),
+    "value": ("value names a property of the event", "write value: event.total"),
+    "call": ("an address is expected here", "write https://…, with {{ … }} behind the host only"),
+    "headers": ("this cannot be a header", "use letters, digits and dashes, and no line breaks"),
+    "save": ("a path into the answer is expected here", "write answer.score"),
 }
 _SLUG_MEND = "use small letters, digits and dashes, such as second-reminder"
 _SAID: dict[str, tuple[str, str]] = {
@@ -94,6 +110,8 @@ def _said(details: ErrorDetails, context: dict[str, Any]) -> tuple[str, str]:  #
             return f"{details['input']} is not known here", did_you_mean(str(details["input"]), known)
         case "string_pattern_mismatch" if loc[-1] == "key":
             return "key names a property of the entry event", "write key: event.application_id"
+        case "string_pattern_mismatch" if (said := _PATTERNS.get(str(loc[-1]))) is not None:
+            return said
         case "string_pattern_mismatch":
             return f"{details['input']!r} cannot be a name", _SLUG_MEND
     return _SAID.get(kind, (details["msg"], ""))
@@ -134,16 +152,19 @@ def _target_problems(document: Document) -> Iterator[Problem]:
 
 
 def _raw_branches(step: dict[str, Any], path: Path) -> Iterator[tuple[Path, Any]]:
-    for key in ("then", "else"):
+    for key in ("then", "else", "failed", "missing", "late"):
         yield (*path, key), step.get(key)
-    for key in ("choose", "split", "until"):
+    for key in ("choose", "split", "until", "answers", "parallel", "outcomes"):
         inside = step.get(key)
+        if isinstance(inside, dict) and (key == "until" or "when" in inside):
+            yield (*path, key, "then"), inside.get("then")
+            continue
         parts = inside.items() if isinstance(inside, dict) else enumerate(inside if isinstance(inside, list) else [])
         for place, part in parts:
             if isinstance(part, dict):
                 yield (*path, key, place, "then"), part.get("then")
-        if key == "until" and isinstance(inside, dict):
-            yield (*path, key, "then"), inside.get("then")
+            elif key in {"answers", "parallel", "outcomes"} and isinstance(inside, dict):
+                yield (*path, key, place), part
 
 
 def _raw_steps(steps: Any, path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -168,7 +189,8 @@ def _raw_targets(step: dict[str, Any], path: Path) -> Iterator[tuple[Path, str]]
 def _graph_problems(journey: Journey) -> list[Problem]:
     assembly = compiler.assemble(journey)
     document, plan = journey.document, assembly.plan
-    problems = [
+    problems = list(_crossings(assembly, document))
+    problems += [
         document.problem(path, "nothing leads to this step", "remove it, or give it an id and go to it")
         for path in (*(assembly.paths[number] for number in graph.unreachable(plan)), *assembly.idle)
     ]
@@ -177,3 +199,27 @@ def _graph_problems(journey: Journey) -> list[Problem]:
         message = f"a loop without a wait: {names}"
         problems.append(document.problem(assembly.paths[loop[0]], message, "put a wait between them"))
     return problems
+
+
+def _crossings(assembly: compiler.Assembly, document: Document) -> Iterator[Problem]:
+    """Ways that lead into or out of a branch of parallel other than by its fork and its join."""
+    plan, paths = assembly.plan, assembly.paths
+    for number, step in enumerate(plan.steps):
+        here = _region(paths[number])
+        for there in graph.successors(step):
+            target = _region(paths[there])
+            if target == here or (isinstance(step, Parallel) and target[: len(here)] == here):
+                continue
+            if isinstance(plan.steps[there], Join) and paths[there] == here[:-2]:
+                continue
+            name = plan.steps[there].id
+            message = f"{step.id} leads across the border of a parallel branch, to {name}"
+            yield document.problem(paths[number], message, "let branches meet at their end; goto stays inside a branch")
+
+
+def _region(path: Path) -> Path:
+    """The innermost branch of parallel that a place lies in, as its path."""
+    ends = [
+        index + 2 for index, part in enumerate(path[:-2]) if part == "parallel" and isinstance(path[index - 1], int)
+    ]
+    return path[: ends[-1]] if ends else ()

@@ -1,8 +1,12 @@
 """The machine: decides where tokens go. It is pure; `engine.cohort` performs what it decides.
 
 `advance` takes a plan, the tokens that stand on it, the time and what has happened since, and gives the tokens' new
-places and the work to do. No clock, database, network, random number or Temporal in here. Tokens never influence each
-other, so it does not matter how contacts are divided into cohorts (invariant 1).
+places and the work to do. No clock, database, network, random number or Temporal in here. Tokens of different
+enrollments never influence each other, so it does not matter how contacts are divided into cohorts (invariant 1).
+
+An enrollment has one token, its trunk (branch 0), until it comes to a `Parallel` step. There the trunk stays, `forked`,
+and each branch gets a token of its own; where they meet (`Join`), the trunk goes on. The trunk counts the visits of all
+branches, so that a visit's number is never given twice.
 """
 
 import hashlib
@@ -11,32 +15,61 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from journeys.plan import Choose, End, Plan, Send, Split, Step, Update, Wait
+from journeys.plan import (
+    Call,
+    Choose,
+    Delete,
+    End,
+    Enroll,
+    Notify,
+    Parallel,
+    Plan,
+    Send,
+    Show,
+    Split,
+    Step,
+    Update,
+    Wait,
+)
+from journeys.plan import Join as JoinStep
 
-Phase = Literal["ready", "acting", "waiting", "held"]
-Tokens = dict[int, "Token"]
-"""Enrollment id to its token."""
+Phase = Literal["ready", "acting", "waiting", "held", "forked"]
+Key = tuple[int, int]
+"""Enrollment id and branch; branch 0 is the trunk, others have the number of their first visit."""
+Tokens = dict[Key, "Token"]
 
+OVERDUE_SECONDS = 3600.0
+"""A message is overdue when its contact came to it so much later than it should have, because of a pause."""
+_EVENT_GRID = 5.0
+"""A wait for criteria is looked at again upon events, but not more often than this."""
 _MOST_MOVES = 1000
 
 
 class Token(NamedTuple):
-    """One enrollment's position in the plan."""
+    """Where one branch of an enrollment stands in the plan."""
 
     step: int
     visit: int
-    """How many steps were visited, this one included."""
+    """The number of the visit, this one's place among all steps visited. The trunk of a forked enrollment counts the
+    visits of its branches."""
     phase: Phase
     """ready: just arrived; acting: its batch is under way; waiting: until `due` or an event; held: the step is to be
-    tried again at `due`."""
+    tried again at `due`; forked: its branches are under way."""
     seed: int
     """Of the contact (core.ids.seed); splits hash it."""
     since: float
     """When it arrived, in seconds since 1970."""
     due: float | None = None
+    """When it has to be looked at again."""
     heard: tuple[int, ...] = ()
     """Subscriptions whose event came since the last wait ended. A wait that begins later takes them into account, so
     an answer that is quicker than our own sending is not lost."""
+    ends: float | None = None
+    """When its present wait ends; until then it may have to be looked at now and then."""
+    late: float = 0.0
+    """By how many seconds it was held up by a pause since the last wait began."""
+    branches: tuple[int, ...] = ()
+    """Of a forked token: its branches that are under way."""
 
 
 class Visit(NamedTuple):
@@ -47,11 +80,11 @@ class Visit(NamedTuple):
     step: int
     at: float
     via: str
-    """next, branch, arm:NAME, event or timeout."""
+    """next, branch, arm:NAME, parallel:NAME, join, event, criteria, timeout, overdue …"""
 
 
 class Waiting(NamedTuple):
-    """When a token's present wait ends; None: only an event ends it."""
+    """When an enrollment's present waits end; of several branches the earliest. None: only an event ends it."""
 
     enrollment: int
     visit: int
@@ -68,7 +101,7 @@ class Finish(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Tokens that do the same step together."""
+    """Tokens that do the same step together; no enrollment is in it twice."""
 
     step: int
     members: tuple[tuple[int, int], ...]
@@ -99,11 +132,13 @@ class Went(NamedTuple):
 
 
 class Due(NamedTuple):
-    """The time until which a wait lasts has been found."""
+    """The time until which a wait lasts has been found, or the time at which to look again (then `at` may be None:
+    the wait ends when its own time has come, or never)."""
 
     enrollment: int
     visit: int
-    at: float
+    at: float | None
+    again: float | None = None
 
 
 class Held(NamedTuple):
@@ -114,13 +149,21 @@ class Held(NamedTuple):
     until: float
 
 
+class Ended(NamedTuple):
+    """The acting step ended the enrollment."""
+
+    enrollment: int
+    visit: int
+    outcome: str
+
+
 class Stop(NamedTuple):
     """End every enrollment with this outcome."""
 
     outcome: str
 
 
-Input = Join | Heard | Went | Due | Held | Stop
+Input = Join | Heard | Went | Due | Held | Ended | Stop
 
 
 @dataclass
@@ -139,7 +182,7 @@ class Turn:
 
 
 def advance(
-    plan: Plan, tokens: Mapping[int, Token], now: float, inputs: Sequence[Input], *, paused: bool = False
+    plan: Plan, tokens: Mapping[Key, Token], now: float, inputs: Sequence[Input], *, paused: bool = False
 ) -> Turn:
     """Apply what happened, let the due ones go on, and move every token until it rests.
 
@@ -164,15 +207,20 @@ def advance(
     return turn
 
 
+def grid_of(seconds: float) -> float:
+    """The grid on which waits of a length end: one second, or a hundredth of the wait up to one minute, so that
+    contacts who came one by one leave together."""
+    return min(60.0, max(1.0, seconds / 100))
+
+
 def due_time(step: Wait, since: float) -> float | None:
-    """When a wait that began at `since` ends: rounded up to an absolute grid of one second, or a hundredth of the wait
-    up to one minute, so that contacts who came one by one leave together."""
+    """When a wait of a fixed length that began at `since` ends: rounded up to its grid."""
     if step.seconds is None:
         return None
     due = since + step.seconds
     if step.precise:
         return due
-    grid = min(60.0, max(1.0, step.seconds / 100))
+    grid = grid_of(step.seconds)
     return math.ceil(due / grid) * grid
 
 
@@ -188,128 +236,322 @@ def choose_arm(step: Split, seed: int) -> tuple[str, int]:
     return last.name, last.next
 
 
+def branches_of(tokens: Mapping[Key, Token], enrollment: int) -> list[Key]:
+    """Every token of an enrollment: the trunk first, then its branches and theirs. Empty if it has finished."""
+    found: list[Key] = []
+    front = [(enrollment, 0)] if (enrollment, 0) in tokens else []
+    while front:
+        key = front.pop(0)
+        found.append(key)
+        front += [(enrollment, branch) for branch in tokens[key].branches]
+    return found
+
+
 def _apply(plan: Plan, turn: Turn, now: float, item: Input) -> None:
     match item:
         case Join(enrollment, seed):
-            if enrollment not in turn.tokens:
-                _arrive(turn, enrollment, Token(0, 0, "ready", seed, now), 0, now, "entry")
+            if (enrollment, 0) not in turn.tokens:
+                turn.tokens[enrollment, 0] = Token(0, 0, "ready", seed, now)
+                _arrive(turn, (enrollment, 0), 0, now, "entry")
         case Stop(outcome):
-            for enrollment in list(turn.tokens):
-                _finish(turn, enrollment, now, outcome)
+            for enrollment, branch in list(turn.tokens):
+                if branch == 0:
+                    _finish(turn, enrollment, now, outcome)
         case Heard(enrollment, subscription):
-            token = turn.tokens.get(enrollment)
-            if token is not None:
-                _hear(plan, turn, enrollment, token, subscription, now)
-        case Went() | Due() | Held():
-            token = turn.tokens.get(item.enrollment)
-            if token is not None and token.phase == "acting" and token.visit == item.visit:
-                _act_ended(plan, turn, token, item, now)
+            _hear(plan, turn, enrollment, subscription, now)
+        case Went() | Due() | Held() | Ended():
+            key = _acting(turn, item.enrollment, item.visit)
+            if key is not None:
+                _act_ended(plan, turn, key, item, now)
 
 
-def _act_ended(plan: Plan, turn: Turn, token: Token, item: Went | Due | Held, now: float) -> None:
+def _acting(turn: Turn, enrollment: int, visit: int) -> Key | None:
+    """The token of this enrollment that acts under this visit."""
+    token = turn.tokens.get((enrollment, 0))
+    if token is None or not token.branches:
+        return (enrollment, 0) if token is not None and token.phase == "acting" and token.visit == visit else None
+    for key in branches_of(turn.tokens, enrollment):
+        token = turn.tokens[key]
+        if token.phase == "acting" and token.visit == visit:
+            return key
+    return None
+
+
+def _act_ended(plan: Plan, turn: Turn, key: Key, item: Went | Due | Held | Ended, now: float) -> None:
+    token = turn.tokens[key]
     match item:
-        case Went(enrollment, _, to, via):
-            _arrive(turn, enrollment, token, to, now, via)
-        case Due(enrollment, visit, at):
-            waiting = token._replace(phase="waiting", due=at)
-            turn.tokens[enrollment] = waiting
-            if not _leave_if_heard(plan, turn, enrollment, waiting, now):
-                turn.waits.append(Waiting(enrollment, visit, at))
-        case Held(enrollment, visit, until):
-            turn.tokens[enrollment] = token._replace(phase="held", due=until)
-            turn.waits.append(Waiting(enrollment, visit, until))
+        case Went(_, _, to, via):
+            ended = isinstance(plan.steps[token.step], Wait)
+            _arrive(turn, key, to, now, via, forget=ended)
+        case Due():
+            _wait_as_found(plan, turn, key, item, now)
+        case Held(_, _, until):
+            turn.tokens[key] = token._replace(phase="held", due=until)
+            _note_wait(turn, key, until)
+        case Ended(enrollment, _, outcome):
+            _finish(turn, enrollment, now, outcome)
 
 
-def _hear(plan: Plan, turn: Turn, enrollment: int, token: Token, number: int, now: float) -> None:
+def _wait_as_found(plan: Plan, turn: Turn, key: Key, found: Due, now: float) -> None:
+    token = turn.tokens[key]
+    step = plan.steps[token.step]
+    ends = found.at
+    if ends is None and isinstance(step, Wait):
+        ends = due_time(step, token.since)
+    again = found.again
+    if again is not None and isinstance(step, Wait) and step.watch_subscription in token.heard:
+        # Something happened to the contact while it was being looked at.
+        again = min(again, _soon(now))
+    times = [at for at in (ends, again) if at is not None]
+    heard = tuple(number for number in token.heard if number != getattr(step, "watch_subscription", None))
+    due = min(times, default=None)
+    turn.tokens[key] = token._replace(phase="waiting", due=due, ends=ends, heard=heard)
+    if not _leave_if_heard(plan, turn, key, now) and ends != token.ends:
+        _note_wait(turn, key, ends)
+
+
+def _soon(now: float) -> float:
+    return (math.floor(now / _EVENT_GRID) + 1) * _EVENT_GRID
+
+
+def _hear(plan: Plan, turn: Turn, enrollment: int, number: int, now: float) -> None:
     subscription = plan.subscriptions[number]
-    if subscription.role != "wait":
+    keys = branches_of(turn.tokens, enrollment)
+    if keys and subscription.role in {"goal", "exit"}:
         _finish(turn, enrollment, now, subscription.outcome)
         return
-    if number not in token.heard:
-        token = token._replace(heard=(*token.heard, number))
-        turn.tokens[enrollment] = token
-    if token.phase == "waiting":
-        _leave_if_heard(plan, turn, enrollment, token, now)
+    for key in keys:
+        token = turn.tokens[key]
+        if token.phase == "forked":
+            continue
+        if subscription.role == "watch":
+            _stir(plan, turn, key, number, now)
+            continue
+        if number not in token.heard:
+            turn.tokens[key] = token._replace(heard=(*token.heard, number))
+        if token.phase == "waiting":
+            _leave_if_heard(plan, turn, key, now)
 
 
-def _leave_if_heard(plan: Plan, turn: Turn, enrollment: int, token: Token, now: float) -> bool:
+def _stir(plan: Plan, turn: Turn, key: Key, number: int, now: float) -> None:
+    """Let a wait for criteria be looked at soon."""
+    token = turn.tokens[key]
+    step = plan.steps[token.step]
+    if not isinstance(step, Wait) or step.watch_subscription != number:
+        return
+    if token.phase == "waiting" and token.due is not None:
+        turn.tokens[key] = token._replace(due=min(token.due, _soon(now)))
+    elif token.phase == "acting" and number not in token.heard:
+        turn.tokens[key] = token._replace(heard=(*token.heard, number))
+
+
+def _leave_if_heard(plan: Plan, turn: Turn, key: Key, now: float) -> bool:
     """End a wait whose event has come; says whether it did."""
+    token = turn.tokens[key]
     step = plan.steps[token.step]
     if isinstance(step, Wait):
         for way in step.until:
             if way.subscription in token.heard:
-                _arrive(turn, enrollment, token._replace(heard=()), way.next, now, "event")
+                _arrive(turn, key, way.next, now, "event", forget=True)
                 return True
     return False
 
 
 def _release(plan: Plan, turn: Turn, now: float) -> None:
     """Let go on whose time has come."""
-    for enrollment, token in list(turn.tokens.items()):
+    for key, token in list(turn.tokens.items()):
         if token.due is None or token.due > now:
             continue
         if token.phase == "held":
-            turn.tokens[enrollment] = token._replace(phase="ready", due=None)
+            late = token.late + now - token.due
+            turn.tokens[key] = token._replace(phase="ready", since=now, due=None, late=late)
         elif token.phase == "waiting":
             step = plan.steps[token.step]
-            if isinstance(step, Wait) and not _leave_if_heard(plan, turn, enrollment, token, now):
-                _arrive(turn, enrollment, token._replace(heard=()), step.next, now, "timeout")
+            if not isinstance(step, Wait) or _leave_if_heard(plan, turn, key, now):
+                continue
+            if token.ends is not None and token.ends <= now and step.date is None:
+                turn.tokens[key] = token._replace(late=now - token.ends)
+                _arrive(turn, key, step.next, now, "timeout", forget=True)
+            else:
+                late = 0.0 if token.ends is None else max(0.0, now - token.ends)
+                turn.tokens[key] = token._replace(phase="ready", due=None, late=late)
 
 
 def _settle(plan: Plan, turn: Turn, now: float) -> None:
-    """Move the tokens that are ready until each of them acts, waits or has finished."""
-    batches: dict[int, list[tuple[int, int]]] = {}
-    for enrollment in [e for e, token in turn.tokens.items() if token.phase == "ready"]:
-        for _ in range(_MOST_MOVES):
-            token = turn.tokens.get(enrollment)
-            if token is None or token.phase != "ready":
-                break
-            if _enter(plan.steps[token.step], plan, turn, enrollment, token, now):
-                batches.setdefault(token.step, []).append((enrollment, token.visit))
-        else:
-            raise ValueError(f"step {plan.steps[turn.tokens[enrollment].step].id}: a loop without a wait")
-    turn.batches.extend(Batch(step, tuple(members)) for step, members in sorted(batches.items()))
+    """Move the tokens that are ready until each of them acts, waits, has forked or has finished."""
+    batches: dict[tuple[int, int], dict[int, int]] = {}
+    front = [key for key, token in turn.tokens.items() if token.phase == "ready"]
+    for key in front:  # who has been ready since a turn in which nothing could begin is late
+        token = turn.tokens[key]
+        if token.since < now:
+            turn.tokens[key] = token._replace(late=max(token.late, now - token.since))
+    front.reverse()
+    moves: dict[int, int] = {}
+    while front:
+        key = front.pop()
+        ready = turn.tokens.get(key)
+        if ready is None or ready.phase != "ready":
+            continue
+        moves[key[0]] = moves.get(key[0], 0) + 1
+        if moves[key[0]] > _MOST_MOVES:
+            raise ValueError(f"step {plan.steps[ready.step].id}: a loop without a wait")
+        acts, more = _enter(plan.steps[ready.step], plan, turn, key, now)
+        front += reversed(more)
+        if acts:
+            _into_batch(batches, ready.step, key[0], ready.visit)
+    turn.batches.extend(
+        Batch(step, tuple(members.items())) for (step, _), members in sorted(batches.items(), key=_place)
+    )
 
 
-def _enter(step: Step, plan: Plan, turn: Turn, enrollment: int, token: Token, now: float) -> bool:
-    """Do what a ready token does at its step; True when the token belongs into the step's batch."""
+def _place(batch: tuple[tuple[int, int], Any]) -> tuple[int, int]:
+    return batch[0]
+
+
+def _into_batch(batches: dict[tuple[int, int], dict[int, int]], step: int, enrollment: int, visit: int) -> None:
+    """Put a member into the first batch of its step that has no other branch of the same enrollment."""
+    number = 0
+    while enrollment in batches.setdefault((step, number), {}):
+        number += 1
+    batches[step, number][enrollment] = visit
+
+
+def _enter(  # noqa: PLR0911 - one line a kind
+    step: Step, plan: Plan, turn: Turn, key: Key, now: float
+) -> tuple[bool, list[Key]]:
+    """Do what a ready token does at its step.
+
+    Returns:
+        Whether the token belongs into the step's batch, and which tokens are ready now.
+    """
+    token = turn.tokens[key]
     match step:
-        case Wait(local=None):
-            due = due_time(step, token.since)
-            waiting = token._replace(phase="waiting", due=due)
-            turn.tokens[enrollment] = waiting
-            if not _leave_if_heard(plan, turn, enrollment, waiting, now):
-                turn.waits.append(Waiting(enrollment, token.visit, due))
-            return False
-        case Split():
+        case Wait():
+            return _enter_wait(step, plan, turn, key, now)
+        case Split(winner=None):
             name, to = choose_arm(step, token.seed)
-            _arrive(turn, enrollment, token, to, now, f"arm:{name}")
-            return False
+            _arrive(turn, key, to, now, f"arm:{name}")
+            return False, [key]
+        case Parallel():
+            return False, _fork(step, turn, key, now)
+        case JoinStep():
+            return False, _join(step, plan, turn, key, now)
         case End():
-            _finish(turn, enrollment, now, step.outcome)
-            return False
-        case Send() | Choose() | Update() | Wait():
-            turn.tokens[enrollment] = token._replace(phase="acting")
-            return not _leave_if_heard(plan, turn, enrollment, token, now)
+            _finish(turn, key[0], now, step.outcome)
+            return False, []
+        case Send(if_overdue="skip") if token.late > OVERDUE_SECONDS / plan.hasten:
+            _arrive(turn, key, step.next, now, "overdue")
+            return False, [key]
+        case Send() | Choose() | Update() | Split() | Notify() | Call() | Enroll() | Show() | Delete():
+            turn.tokens[key] = token._replace(phase="acting")
+            return True, []
     raise TypeError(f"no such step: {step!r}")
 
 
-def _arrive(turn: Turn, enrollment: int, token: Token, step: int, now: float, via: str) -> None:
-    moved = Token(step, token.visit + 1, "ready", token.seed, now, None, token.heard)
-    turn.tokens[enrollment] = moved
-    turn.visits.append(Visit(enrollment, moved.visit, step, now, via))
+def _enter_wait(step: Wait, plan: Plan, turn: Turn, key: Key, now: float) -> tuple[bool, list[Key]]:
+    token = turn.tokens[key]
+    if token.ends is None:
+        token = turn.tokens[key] = token._replace(late=0.0)
+    if _leave_if_heard(plan, turn, key, now):
+        return False, [key]
+    due = due_time(step, token.since)
+    if not step.asks:
+        turn.tokens[key] = token._replace(phase="waiting", due=due, ends=due)
+        _note_wait(turn, key, due)
+        return False, []
+    turn.tokens[key] = token._replace(phase="acting")
+    return True, []
+
+
+def _fork(step: Parallel, turn: Turn, key: Key, now: float) -> list[Key]:
+    token = turn.tokens[key]
+    turn.tokens[key] = token._replace(phase="forked", due=None, ends=None, heard=())
+    made: list[Key] = []
+    for branch in step.branches:
+        number = turn.tokens[key[0], 0].visit + 1
+        child = (key[0], number)
+        turn.tokens[child] = token._replace(phase="ready", branches=(), due=None, ends=None)
+        turn.tokens[key] = turn.tokens[key]._replace(branches=(*turn.tokens[key].branches, number))
+        _arrive(turn, child, branch.next, now, f"parallel:{branch.name}")
+        made.append(child)
+    return made
+
+
+def _join(step: JoinStep, plan: Plan, turn: Turn, key: Key, now: float) -> list[Key]:
+    enrollment, branch = key
+    here = turn.tokens[key].step
+    parents = [one for one in branches_of(turn.tokens, enrollment) if branch in turn.tokens[one].branches]
+    if not parents:
+        _arrive(turn, key, step.next, now, "join")
+        return [key]
+    parent = parents[0]
+    token = turn.tokens.pop(key)
+    trunk = turn.tokens[parent]
+    left = tuple(one for one in trunk.branches if one != branch)
+    inside = _subscriptions(plan, trunk.step, here)
+    heard = (*trunk.heard, *(one for one in token.heard if one not in inside and one not in trunk.heard))
+    if left and step.mode == "first":
+        for one in left:
+            _give_up(turn, (enrollment, one))
+        left = ()
+    late = max(trunk.late, token.late)
+    turn.tokens[parent] = trunk._replace(branches=left, heard=heard, late=late)
+    if left:
+        return []
+    _arrive(turn, parent, step.next, now, "join")
+    return [parent]
+
+
+def _subscriptions(plan: Plan, begin: int, end: int) -> set[int]:
+    """What the waits between a fork and its join listen to: of no interest once the branches have met."""
+    waits = (step for step in plan.steps[begin:end] if isinstance(step, Wait))
+    return {way.subscription for step in waits for way in step.until}
+
+
+def _give_up(turn: Turn, key: Key) -> None:
+    """Take a branch away, with the branches it has itself."""
+    for branch in turn.tokens.pop(key).branches:
+        _give_up(turn, (key[0], branch))
+
+
+def _arrive(turn: Turn, key: Key, step: int, now: float, via: str, *, forget: bool = False) -> None:
+    """Put a token on a step; `forget` what was heard when it leaves a wait."""
+    enrollment, branch = key
+    token = turn.tokens[key]
+    trunk = turn.tokens[enrollment, 0]
+    number = trunk.visit + 1
+    if branch:
+        turn.tokens[enrollment, 0] = trunk._replace(visit=number)
+    heard = () if forget else token.heard
+    turn.tokens[key] = Token(step, number, "ready", token.seed, now, None, heard, None, token.late)
+    turn.visits.append(Visit(enrollment, number, step, now, via))
+    if branch:
+        _note_wait(turn, key, None)
+
+
+def _note_wait(turn: Turn, key: Key, ends: float | None) -> None:
+    """Write down when the enrollment's present wait ends; where it has branches, the earliest end of theirs."""
+    enrollment = key[0]
+    trunk = turn.tokens[enrollment, 0]
+    if trunk.phase == "forked":
+        times = [turn.tokens[one] for one in branches_of(turn.tokens, enrollment)]
+        ends = min((one.ends or one.due or math.inf for one in times if one.phase in {"waiting", "held"}), default=None)
+        ends = None if ends == math.inf else ends
+    turn.waits.append(Waiting(enrollment, trunk.visit, ends))
 
 
 def _finish(turn: Turn, enrollment: int, now: float, outcome: str) -> None:
-    token = turn.tokens.pop(enrollment)
-    turn.finished.append(Finish(enrollment, token.visit, now, outcome))
+    visit = turn.tokens[enrollment, 0].visit
+    for key in branches_of(turn.tokens, enrollment):
+        del turn.tokens[key]
+    turn.finished.append(Finish(enrollment, visit, now, outcome))
 
 
-def dump(tokens: Mapping[int, Token]) -> list[list[Any]]:
+def dump(tokens: Mapping[Key, Token]) -> list[list[Any]]:
     """Tokens as plain lists, for a workflow's state."""
-    return [[enrollment, *token] for enrollment, token in tokens.items()]
+    return [[*key, *token] for key, token in tokens.items()]
 
 
 def restore(rows: Iterable[Sequence[Any]]) -> Tokens:
     """Tokens from what `dump` gave, also after a way through JSON."""
-    return {row[0]: Token._make([*row[1:7], tuple(row[7])]) for row in rows}
+    return {(row[0], row[1]): Token._make([*row[2:8], tuple(row[8]), *row[9:11], tuple(row[11])]) for row in rows}

@@ -7,9 +7,30 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from journeys.graph import successors
-from journeys.plan import Choose, End, EventFilter, LocalTime, Plan, Send, Split, Step, Update, Wait
+from journeys.plan import (
+    Call,
+    Choose,
+    DateOf,
+    Delete,
+    End,
+    Enroll,
+    EventFilter,
+    Join,
+    LocalTime,
+    Notify,
+    Parallel,
+    Plan,
+    Send,
+    Show,
+    Split,
+    Step,
+    Update,
+    Wait,
+    Window,
+)
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_DAY_WORDS = {(0, 1, 2, 3, 4, 5, 6): "", (0, 1, 2, 3, 4): " on weekdays", (5, 6): " on weekends"}
 _UNITS = (("week", 604_800), ("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
@@ -74,7 +95,7 @@ class _Drawing:
         return found
 
 
-def _ways(plan: Plan, step: Step) -> list[tuple[str, int]]:
+def _ways(plan: Plan, step: Step) -> list[tuple[str, int]]:  # noqa: PLR0911 - one line a kind
     match step:
         case Choose():
             ways = [(f"if {_criteria(plan.criteria[number])}", to) for number, to in step.branches]
@@ -82,16 +103,24 @@ def _ways(plan: Plan, step: Step) -> list[tuple[str, int]]:
         case Split():
             total = sum(arm.weight for arm in step.arms)
             return [(f"{escape(arm.name)} [dim]({arm.weight / total:.0%})[/]", arm.next) for arm in step.arms]
-        case Wait() if step.until:
+        case Wait() if step.until or step.watches or step.date:
             ways = [(f"on {_filter(plan.subscriptions[way.subscription].filter)}", way.next) for way in step.until]
-            endless = step.seconds is None and step.local is None
+            ways += [(f"when {_criteria(plan.criteria[way.criteria])}", way.next) for way in step.watches]
+            if step.date is not None and step.date.missing != step.next:
+                ways.append(("without such a date", step.date.missing))
+            endless = step.seconds is None and not step.local and not step.window and not step.date
             return ways if endless else [*ways, ("in time", step.next)]
-        case End():
+        case Parallel():
+            return [(escape(branch.name), branch.next) for branch in step.branches]
+        case Call():
+            ways = [(f"if {_criteria(answer.where)}", answer.next) for answer in step.answers]
+            return [*ways, ("answered", step.next), ("failed", step.failed)]
+        case End() | Delete():
             return []
     return [("", to) for to in successors(step)]
 
 
-def _said(step: Step) -> str:
+def _said(step: Step) -> str:  # noqa: PLR0911, PLR0912 - one line a kind
     match step:
         case Send():
             more = "" if step.purpose == "marketing" else f" [dim]({escape(step.purpose)})[/]"
@@ -101,16 +130,53 @@ def _said(step: Step) -> str:
         case Choose():
             return "choose"
         case Split():
-            return "split"
+            return "split" + (f" until {step.winner.metric} tells the better arm" if step.winner else "")
+        case Parallel():
+            return "at the same time"
+        case Join():
+            return "when all have come" if step.mode == "all" else "when the first has come"
         case Update():
             return _update(step)
-    return f"end: [bold]{escape(step.outcome)}[/]"
+        case Notify():
+            return f"notify {escape(step.to)} by {step.channel}"
+        case Call():
+            return f"call {step.method} [green]{escape(step.url)}[/]"
+        case Enroll():
+            return f"enroll into [green]{escape(step.journey)}[/]"
+        case Show():
+            return f"show [green]{escape(step.template)}[/] in {step.slot}" if step.template else f"hide {step.slot}"
+        case Delete():
+            return f"delete the contact: [bold]{escape(step.outcome)}[/]"
+        case End():
+            return f"end: [bold]{escape(step.outcome)}[/]"
+    raise TypeError(f"no such step: {step!r}")
 
 
 def _wait(step: Wait) -> str:
     if step.seconds is not None:
         return f"wait {span(step.seconds)}"
+    if step.date is not None:
+        return f"wait until {date_of(step.date)}"
+    if step.window is not None:
+        return f"wait until it is {window(step.window)}"
     return f"wait until {local_time(step.local)}" if step.local else "wait for an event"
+
+
+def date_of(date: DateOf) -> str:
+    """A date of the contact's in words: `3 days before the contract_ends`."""
+    name = f"the contact's {date.attribute}" + (" comes round" if date.yearly else "")
+    if not date.offset_seconds:
+        return name
+    return f"{span(abs(date.offset_seconds))} {'after' if date.offset_seconds > 0 else 'before'} {name}"
+
+
+def window(hours: Window) -> str:
+    """Hours of the week in words."""
+    clock = "" if hours.start == hours.end else f"between {hours.start} and {hours.end}"
+    days = _DAY_WORDS.get(hours.weekdays, " on " + ", ".join(_DAYS[day] for day in hours.weekdays))
+    holidays = f" but not on holidays of {hours.holidays}" if hours.holidays else ""
+    zone = "the contact's time zone" if hours.zone == "contact" else hours.zone
+    return f"{clock}{days}{holidays}, in {zone}".strip()
 
 
 def span(seconds: float) -> str:
@@ -127,8 +193,7 @@ def span(seconds: float) -> str:
 
 def local_time(local: LocalTime) -> str:
     """A time of day in words."""
-    days = {(0, 1, 2, 3, 4, 5, 6): "", (0, 1, 2, 3, 4): " on weekdays", (5, 6): " on weekends"}
-    named = days.get(local.weekdays, " on " + ", ".join(_DAYS[day] for day in local.weekdays))
+    named = _DAY_WORDS.get(local.weekdays, " on " + ", ".join(_DAYS[day] for day in local.weekdays))
     zone = "the contact's time zone" if local.zone == "contact" else local.zone
     return f"{local.time}{named}, in {zone}"
 
@@ -138,6 +203,7 @@ def _update(step: Update) -> str:
     said += [f"tag {tag}" for tag in step.add_tags] + [f"untag {tag}" for tag in step.remove_tags]
     for channel, purpose, granted in step.consents:
         said.append(f"{'consent' if granted else 'no consent'} to {purpose} by {channel}")
+    said += [f"{name} {amount:+g}" for name, amount in step.scores]
     return "update: " + escape(", ".join(said))
 
 
@@ -161,11 +227,25 @@ def _entry(plan: Plan) -> list[str]:
 
 
 def _rules(plan: Plan) -> list[str]:
-    return [
+    said = [
         f"{one.role} on {_filter(one.filter)}: [bold]{escape(one.outcome)}[/]"
         for one in plan.subscriptions
-        if one.role != "wait"
+        if one.role in {"goal", "exit"}
     ]
+    if plan.conversion is not None:
+        worth = f", worth its {escape(plan.conversion.value)}" if plan.conversion.value else ""
+        within = span(plan.conversion.within_seconds)
+        said.append(f"conversion on {_filter(plan.conversion.filter)} within {within}{worth}")
+    rules = plan.rules
+    if rules.quiet:
+        said.append(f"quiet from {rules.quiet[0]} to {rules.quiet[1]}")
+    if rules.window:
+        said.append(f"sends {window(rules.window)}")
+    if rules.cap:
+        said.append(f"at most {rules.cap} messages to a contact in {span(rules.cap_seconds)}")
+    if rules.per_minute:
+        said.append(f"at most {rules.per_minute:g} messages a minute")
+    return said
 
 
 def _filter(event: EventFilter) -> str:

@@ -11,6 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 JSON = dict[str, Any]
 
+ANY_EVENT = "*"
+"""The name by which a subscription listens to every event of the contact."""
+FINISHED = "journey.finished"
+"""The event that tells a journey that another one, which it let the contact into, is over."""
+OWN_ENROLLMENT = "@enrollment"
+"""`same: @enrollment` in a compiled filter compares with the enrollment's own number."""
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,7 +38,35 @@ class Send(_Step):
     priority: Literal["alert", "triggered", "broadcast"] = "triggered"
     repeat_in_doubt: bool = False
     """Whether a message that a crash left in doubt is sent again; alerts are."""
+    if_overdue: Literal["send", "skip"] = "send"
+    """What becomes of it when its time passed long ago, because the journey was paused."""
     next: int
+
+
+class Window(_Frozen):
+    """Hours of the week, by the clock in a zone; `start` after `end` spans midnight."""
+
+    start: str = "00:00"
+    end: str = "00:00"
+    """The same as `start`: the whole day."""
+    weekdays: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6)
+    holidays: str | None = None
+    """A country, or a country and its part (`DE-BY`), whose public holidays are left out."""
+    zone: str = "contact"
+
+
+class DateOf(_Frozen):
+    """A day or moment that stands in an attribute of the contact."""
+
+    attribute: str
+    offset_seconds: float = 0
+    time: str | None = None
+    """The clock's time on that day; a moment keeps its own if none is given, a day begins at ten."""
+    zone: str = "contact"
+    yearly: bool = False
+    """The next anniversary counts, not the day itself."""
+    missing: int
+    """Where to go if the contact has no such date."""
 
 
 class LocalTime(_Frozen):
@@ -50,18 +85,38 @@ class Until(_Frozen):
     next: int
 
 
+class Watch(_Frozen):
+    """A way out of a wait: criteria hold for the contact."""
+
+    criteria: int
+    next: int
+
+
 class Wait(_Step):
-    """Stay until a time, or until one of the events in `until` comes."""
+    """Stay until a time, or until one of the events in `until` comes, or criteria hold."""
 
     kind: Literal["wait"] = "wait"
     seconds: float | None = None
     local: LocalTime | None = None
-    """Exactly one of `seconds` and `local` is given, unless the wait has no end but its events."""
+    window: Window | None = None
+    """Until it is open; no time at all if it is."""
+    date: DateOf | None = None
+    """At most one of `seconds`, `local`, `window`, `date` is given; without any only `until` and `watches` end it."""
     precise: bool = False
     """Do not round the due time up to the grid."""
     until: tuple[Until, ...] = ()
+    watches: tuple[Watch, ...] = ()
+    watch_subscription: int | None = None
+    """The subscription to every event of the contact, upon which `watches` are looked at again."""
+    look_seconds: float = 900
+    """How often `watches` and `date` are looked at in any case, on an absolute grid."""
     next: int
     """Where to go when the time has come."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether an activity has to find out how long it lasts."""
+        return bool(self.local or self.window or self.date or self.watches)
 
 
 class Choose(_Step):
@@ -81,12 +136,49 @@ class Arm(_Frozen):
     next: int
 
 
+class Winner(_Frozen):
+    """When the best arm of a split takes everybody who comes from then on."""
+
+    metric: Literal["opened", "clicked", "goal"]
+    sample: int
+    """At least so many contacts in each arm."""
+    confidence: float = 0.95
+    deadline_seconds: float | None = None
+    """After so long since the first contact came, the arm that is ahead wins, however little."""
+
+
 class Split(_Step):
     """Send each contact down one arm, always the same for the same contact."""
 
     kind: Literal["split"] = "split"
     salt: str
     arms: tuple[Arm, ...]
+    winner: Winner | None = None
+    holdout: str | None = None
+    """The arm that is left alone: it never wins."""
+
+
+class Branch(_Frozen):
+    """One of the ways that are gone at the same time."""
+
+    name: str
+    next: int
+
+
+class Parallel(_Step):
+    """Go all branches at once."""
+
+    kind: Literal["parallel"] = "parallel"
+    branches: tuple[Branch, ...]
+
+
+class Join(_Step):
+    """Where the branches of a `Parallel` meet."""
+
+    kind: Literal["join"] = "join"
+    mode: Literal["all", "first"] = "all"
+    """Go on when all have come, or with the first; then the others are given up."""
+    next: int
 
 
 class Update(_Step):
@@ -99,7 +191,75 @@ class Update(_Step):
     remove_tags: tuple[str, ...] = ()
     consents: tuple[tuple[str, str, bool], ...] = ()
     """(channel, purpose, granted)"""
+    scores: tuple[tuple[str, float], ...] = ()
+    """(attribute, what is added to it), once for each visit"""
     next: int
+
+
+class Notify(_Step):
+    """Write to a member of the staff; the subject and the text are templates."""
+
+    kind: Literal["notify"] = "notify"
+    channel: Literal["email", "sms", "webhook"] = "email"
+    to: str
+    subject: str
+    text: str
+    next: int
+
+
+class Answer(_Frozen):
+    """A branch of a call: tests on `status` and on `answer.…`, all of which must hold."""
+
+    where: JSON
+    next: int
+
+
+class Call(_Step):
+    """Ask another program over HTTP."""
+
+    kind: Literal["call"] = "call"
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: Any = None
+    """JSON whose texts are templates; without it a POST carries the contact's id and the event."""
+    timeout_seconds: float = 10
+    retry_seconds: float = 3600
+    """For so long transient failures are tried again."""
+    save: tuple[tuple[str, str], ...] = ()
+    """(attribute, path into the answer such as `answer.score`)"""
+    answers: tuple[Answer, ...] = ()
+    failed: int
+    """Where to go when there was no answer, or one that says it failed and has no branch of its own."""
+    next: int
+
+
+class Enroll(_Step):
+    """Let the contact into another journey."""
+
+    kind: Literal["enroll"] = "enroll"
+    journey: str
+    key: str = ""
+    awaited: bool
+    """Whether a wait for its end follows."""
+    next: int
+
+
+class Show(_Step):
+    """Put content into a place of the site, or take it away."""
+
+    kind: Literal["show"] = "show"
+    slot: str
+    template: str | None
+    """None hides what is shown there."""
+    next: int
+
+
+class Delete(_Step):
+    """Erase the contact, and with that end the journey."""
+
+    kind: Literal["delete"] = "delete"
+    outcome: str
 
 
 class End(_Step):
@@ -109,7 +269,10 @@ class End(_Step):
     outcome: str
 
 
-Step = Annotated[Send | Wait | Choose | Split | Update | End, Field(discriminator="kind")]
+Step = Annotated[
+    Send | Wait | Choose | Split | Parallel | Join | Update | Notify | Call | Enroll | Show | Delete | End,
+    Field(discriminator="kind"),
+]
 
 
 class EventFilter(_Frozen):
@@ -122,7 +285,8 @@ class EventFilter(_Frozen):
 class Subscription(_Frozen):
     """An event that a running enrollment listens to."""
 
-    role: Literal["wait", "goal", "exit"]
+    role: Literal["wait", "goal", "exit", "watch"]
+    """watch: any event of the contact; the criteria of a wait are to be looked at again."""
     filter: EventFilter
     outcome: str = ""
     """How the enrollment ends, for a goal or an exit."""
@@ -144,6 +308,28 @@ class Entry(_Frozen):
     cooldown_seconds: float = 0
 
 
+class Conversion(_Frozen):
+    """The event that a journey is meant to bring about, counted for a time after entering."""
+
+    filter: EventFilter
+    within_seconds: float
+    value: str | None = None
+    """The property that says what it was worth."""
+
+
+class Rules(_Frozen):
+    """What holds for all messages of a journey."""
+
+    quiet: tuple[str, str] | None = None
+    """From and to, by the clock of the contact."""
+    window: Window | None = None
+    cap: int | None = None
+    """At most so many messages of a channel to a contact within `cap_seconds`, whoever sent them."""
+    cap_seconds: int = 86_400
+    per_minute: float | None = None
+    """At most so many messages of this journey."""
+
+
 class Plan(_Frozen):
     """A journey, compiled. The first step is number 0."""
 
@@ -153,15 +339,20 @@ class Plan(_Frozen):
     steps: tuple[Step, ...]
     criteria: tuple[JSON, ...] = ()
     subscriptions: tuple[Subscription, ...] = ()
+    rules: Rules = Rules()
+    conversion: Conversion | None = None
     hasten: float = 1.0
     """Waits were divided by this when the plan was compiled; 1 outside demonstrations."""
 
     def correlated(self) -> tuple[str, ...]:
-        """The properties of the entry event that subscriptions compare with (`same:`), sorted."""
+        """The properties of the entry event that subscriptions and the conversion compare with (`same:`), sorted."""
+        filters = [subscription.filter for subscription in self.subscriptions]
+        if self.conversion is not None:
+            filters.append(self.conversion.filter)
         names = {
             test["same"]
-            for subscription in self.subscriptions
-            for test in subscription.filter.where.values()
-            if isinstance(test, dict) and "same" in test
+            for one in filters
+            for test in one.where.values()
+            if isinstance(test, dict) and "same" in test and test["same"] != OWN_ENROLLMENT
         }
         return tuple(sorted(names))

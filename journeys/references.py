@@ -11,13 +11,23 @@ from contacts import attributes
 from core import documents
 from core.documents import Path, did_you_mean
 from core.errors import InvalidInput, Problem
+from core.schema.journeys import journey as journeys
 from core.schema.messages import template, template_version
 from journeys.language import (
     CONFIGURED_CHANNELS,
+    AskStep,
+    CallStep,
     ChooseStep,
+    DateNode,
+    EnrollStep,
+    HideStep,
     IfStep,
     Journey,
+    NotifyStep,
+    ParallelStep,
+    ScoreStep,
     SendStep,
+    ShowStep,
     SplitStep,
     StepNode,
     UpdateStep,
@@ -44,6 +54,8 @@ async def problems_of(connection: AsyncConnection, journey: Journey) -> list[Pro
     types = await attribute_types(connection)
     templates = await _templates(connection)
     found = [*_send_problems(journey, templates, types), *_update_problems(journey, types)]
+    found += [*_attribute_problems(journey, types), *_unbuilt_problems(journey)]
+    found += await _enroll_problems(connection, journey)
     for path, data in criteria_of(journey):
         references = criteria.parse(data, documents.pointer(path)).references()
         wrong = await criteria.check(connection, references)
@@ -69,7 +81,7 @@ def _walk(steps: Any, path: Path) -> Iterator[tuple[Path, StepNode]]:
                 yield from _walk(branch, (*here, *place))
 
 
-def _branches(step: StepNode) -> Iterator[tuple[Path, Any]]:
+def _branches(step: StepNode) -> Iterator[tuple[Path, Any]]:  # noqa: PLR0912 - one case a kind
     match step:
         case IfStep():
             yield ("then",), step.then
@@ -81,10 +93,26 @@ def _branches(step: StepNode) -> Iterator[tuple[Path, Any]]:
         case SplitStep():
             for name, arm in step.split.items():
                 yield ("split", name, "then"), arm.then
+        case ParallelStep():
+            for name, steps in step.parallel.items():
+                yield ("parallel", name), steps
         case WaitStep():
             for index, rule in enumerate(step.until):
                 yield ("until", index, "then"), rule.then
             yield ("then",), step.then
+            yield ("missing",), step.missing
+        case CallStep():
+            for index, answer in enumerate(step.answers):
+                yield ("answers", index, "then"), answer.then
+            yield ("failed",), step.failed
+        case EnrollStep():
+            for name, branch in step.outcomes.items():
+                yield ("outcomes", name), branch
+            yield ("late",), step.late
+        case AskStep():
+            for key, branch in step.answers.items():
+                yield ("answers", key), branch
+            yield ("else",), step.otherwise
 
 
 def criteria_of(journey: Journey) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -98,6 +126,10 @@ def criteria_of(journey: Journey) -> Iterator[tuple[Path, dict[str, Any]]]:
         elif isinstance(step, ChooseStep):
             for index, case in enumerate(step.choose):
                 yield (*path, "choose", index, "when"), case.when
+        elif isinstance(step, WaitStep):
+            for index, rule in enumerate(step.until):
+                if rule.when is not None:
+                    yield (*path, "until", index, "when"), rule.when
 
 
 async def _templates(connection: AsyncConnection) -> dict[str, KnownTemplate]:
@@ -132,6 +164,72 @@ def _send_problems(
             for name in unobtainable(known.variables, types, by_event=journey.enter.event is not None):
                 message = f"the template {step.template} uses {name}, which is not to be had here"
                 yield problem((*path, "template"), message, _obtain(name))
+
+
+_UNBUILT = {
+    "form": ("forms on the site cannot ask yet", "ask by a link meanwhile"),
+    "reply": ("replies are not read yet", "ask by a link meanwhile"),
+    "keypad": ("the channel voice is not configured yet", "ask by a link meanwhile"),
+    "sms": ("the channel sms is not configured yet", "notify by email meanwhile"),
+    "webhook": ("staff cannot be notified by webhook yet", "use call, or notify by email"),
+}
+
+
+def _unbuilt_problems(journey: Journey) -> Iterator[Problem]:
+    """Steps that are part of the language and cannot be performed by this installation."""
+    problem = journey.document.problem
+    for path, step in steps_of(journey):
+        match step:
+            case AskStep() if step.ask in _UNBUILT:
+                yield problem((*path, "ask"), *_UNBUILT[step.ask])
+            case NotifyStep() if step.notify in _UNBUILT:
+                yield problem((*path, "notify"), *_UNBUILT[step.notify])
+            case ShowStep() | HideStep():
+                key = "show" if isinstance(step, ShowStep) else "hide"
+                yield problem((*path, key), "the channel site is not configured yet", "send an email meanwhile")
+
+
+def _attribute_problems(journey: Journey, types: Mapping[str, str]) -> Iterator[Problem]:
+    """Attributes that steps count on, read dates from, or save answers into."""
+    for path, step in steps_of(journey):
+        match step:
+            case ScoreStep():
+                for name in step.score:
+                    yield from _wants(journey, (*path, "score", name), name, types, ("number",))
+            case CallStep():
+                for name in step.save:
+                    yield from _wants(journey, (*path, "save", name), name, types, ())
+            case WaitStep(wait=DateNode() as wait):
+                name = wait.date.removeprefix("contact.")
+                yield from _wants(journey, (*path, "wait", "date"), name, types, ("date", "datetime"))
+
+
+def _wants(
+    journey: Journey, path: Path, name: str, types: Mapping[str, str], kinds: tuple[str, ...]
+) -> Iterator[Problem]:
+    kind = types.get(name)
+    if kind is None:
+        mend = did_you_mean(name, tuple(types))
+        mend = mend if mend.startswith("did") else "import contacts that have it, or create the attribute"
+        yield journey.document.problem(path, f"contacts have no attribute {name}", mend)
+    elif kinds and kind not in kinds:
+        yield journey.document.problem(path, f"the attribute {name} is a {kind}", f"name a {' or a '.join(kinds)}")
+
+
+async def _enroll_problems(connection: AsyncConnection, journey: Journey) -> list[Problem]:
+    """Other journeys that do not exist; a journey may let contacts into itself."""
+    steps = [(path, step) for path, step in steps_of(journey) if isinstance(step, EnrollStep)]
+    if not steps:
+        return []
+    known = tuple((await connection.execute(select(journeys.c.name))).scalars())
+    found = []
+    for path, step in steps:
+        if step.enroll in known or step.enroll == journey.journey:
+            continue
+        mend = did_you_mean(step.enroll, known)
+        mend = mend if mend.startswith("did") else "publish it first"
+        found.append(journey.document.problem((*path, "enroll"), f"there is no journey {step.enroll}", mend))
+    return found
 
 
 def unobtainable(variables: tuple[str, ...], types: Mapping[str, str], *, by_event: bool) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from core.documents import did_you_mean
+from core.hours import is_country
 from journeys.calendar import is_zone
 from journeys.plan import LocalTime
 from segments import words
@@ -95,6 +96,53 @@ def zone(text: str) -> str:
     return text
 
 
+def clock(text: str) -> str:
+    """Read a time of day; gives it as HH:MM.
+
+    Raises:
+        Unreadable: it is not one.
+    """
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        raise Unreadable(f"{text!r} is not a time of day", "write it like 10:00")
+    return f"{int(match[1]):02}:{match[2]}"
+
+
+def span(text: str) -> tuple[str, str]:
+    """Read hours such as `22:00-08:00`; gives their begin and end.
+
+    Raises:
+        Unreadable: they are not hours, or no time at all.
+    """
+    parts = [part.strip() for part in text.replace("–", "-").split("-")]
+    if len(parts) != 2:
+        raise Unreadable(f"{text!r} are not hours", "write them like 22:00-08:00")
+    begin, end = clock(parts[0]), clock(parts[1]) if parts[1] != "24:00" else "00:00"
+    if begin == end:
+        raise Unreadable(f"{text} begins and ends at once", "leave it out for the whole day")
+    return begin, end
+
+
+def weekdays(text: str) -> tuple[int, ...]:
+    """Read days of the week in words; gives their numbers, 0 is Monday.
+
+    Raises:
+        Unreadable: a word names no day.
+    """
+    return _weekdays(" ".join(text.split()))
+
+
+def holidays(text: str) -> str:
+    """Check the name of a country (`RU`), or of a part of one (`DE-BY`), whose holidays are known.
+
+    Raises:
+        Unreadable: they are not.
+    """
+    if not is_country(text):
+        raise Unreadable(f"the holidays of {text} are not known", "write a country like RU, or a part like DE-BY")
+    return text
+
+
 def cron(text: str) -> str:
     """Check a cron expression of five fields, or a word such as `@daily`; gives it back tidied.
 
@@ -150,7 +198,9 @@ def _weekdays(text: str) -> tuple[int, ...]:
     for word in re.split(r",? and |, ?", text.lower()):
         if word not in _DAY_WORDS:
             if word in {"holiday", "holidays", "public holidays"}:
-                raise Unreadable("holidays differ from place to place and are not known here", "name weekdays")
+                raise Unreadable(
+                    "holidays differ from place to place", "write wait: {hours: 10:00-20:00, holidays: RU}"
+                )
             mend = did_you_mean(word, tuple(_DAY_WORDS)) or "write weekdays, weekends, or Monday and Friday"
             raise Unreadable(f"{word} is not a day of the week", mend)
         found.update(_DAY_WORDS[word])

@@ -97,7 +97,7 @@ def test_event_of_an_earlier_wait_does_not_end_a_later_one() -> None:
         subscriptions=(Subscription(role="wait", filter=EventFilter(event="x")),),
     )
     turn = turn_of(plan, (0.0, [Join(1, 1)]), (1.0, [Heard(1, 0)]))
-    assert turn.tokens[1].step == 1
+    assert turn.tokens[1, 0].step == 1
     assert turn_of(plan, (0.0, [Join(1, 1)]), (1.0, [Heard(1, 0)]), (30.0, [])).finished[0].outcome == "not"
 
 
