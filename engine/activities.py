@@ -18,6 +18,7 @@ import contacts
 from channels import DeliverRequest, Delivery, Item, NotNow, PrepareRequest
 from core.database import Database
 from core.settings import Settings
+from engine import moves
 from engine.versions import Versions
 from engine.wire import HandOver, Places, Prepared, RecordRequest, StepRequest
 from journeys.calendar import next_local
@@ -172,6 +173,7 @@ async def _contacts(connection: AsyncConnection, request: StepRequest) -> dict[i
 
 
 async def _record(connection: AsyncConnection, request: RecordRequest) -> None:
+    await moves.acknowledge(connection, request)
     if request.visits:
         enrollments, visits, steps, times, ways = zip(*request.visits, strict=True)
         await connection.execute(

@@ -62,8 +62,8 @@ async def start(
     ).first()
     if found is None:
         raise NotFound(f"no journey is called {journey}")
-    if found.state == "stopped":
-        raise Conflict(f"the journey {journey} is stopped; resume it first")
+    if found.state in {"finishing", "stopped"}:
+        raise Conflict(f"the journey {journey} is {found.state}; resume it first")
     segment = segment or found.segment
     if segment is None and contact_ids is None:
         raise Conflict(f"the journey {journey} names no segment; say which one enters")
@@ -96,13 +96,17 @@ async def next_page(database: Database, settings: Settings, cohorts: Cohorts, ve
         row = (
             await connection.execute(
                 text(
-                    "select id, version_id, criteria, contact_ids, position from broadcast "
-                    "where finished_at is null order by id limit 1 for update skip locked"
+                    "select b.id, b.version_id, b.criteria, b.contact_ids, b.position, j.state from broadcast b "
+                    "join journey_version v on v.id = b.version_id join journey j on j.id = v.journey_id "
+                    "where b.finished_at is null order by b.id limit 1 for update of b skip locked"
                 )
             )
         ).first()
         if row is None:
             return None
+        if row.state in {"finishing", "stopped"}:
+            await connection.execute(text("update broadcast set finished_at = now() where id = :id"), {"id": row.id})
+            return 0
         version = await versions.get(connection, row.version_id)
         contacts = await _contacts(connection, row, settings.cohort_size)
         placed = await _enter(connection, settings, version, contacts)

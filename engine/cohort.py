@@ -14,19 +14,22 @@ from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
+    from engine.course import Change, Course
     from engine.wire import (
         Carried,
         CohortStart,
         HandOver,
         News,
+        Order,
         Places,
         Prepared,
         RecordRequest,
+        Shift,
         StepRequest,
         provider_queue,
     )
-    from journeys.machine import Batch, Due, Heard, Held, Input, Join, Stop, Turn, Went, advance, dump, restore
-    from journeys.plan import Choose, Plan, Send, Update, Wait
+    from journeys.machine import Batch, Due, Held, Input, Join, Stop, Turn, Went, advance, dump, restore
+    from journeys.plan import Choose, Send, Update, Wait
 
 # Work is retried until it succeeds: a contact is never dropped because a database was away.
 _RETRY = RetryPolicy(
@@ -42,16 +45,16 @@ class CohortWorkflow:
     @workflow.init
     def __init__(self, start: CohortStart) -> None:
         self._start = start
-        self._plan = Plan.model_validate(start.plan)
         carried = start.carried or Carried([], [], 0, start.control, start.state)
+        self._course = Course(start, carried)
         self._tokens = restore(carried.tokens)
         self._members = dict.fromkeys(carried.members)
         self._position = carried.position
         self._control = carried.control
         self._state = carried.state
-        self._inputs: list[Input] = []
+        self._inputs: list[Input | Shift | Order] = []
         self._work: list[asyncio.Task[None]] = []
-        self._unwritten = RecordRequest(start.cohort_id, start.version_id, [], [], [], over=False)
+        self._unwritten = [self._page()]
         self._writing: asyncio.Task[None] | None = None
         self._next_due: float | None = None
         self._told = False
@@ -64,10 +67,11 @@ class CohortWorkflow:
                 self._members[enrollment] = None
                 self._inputs.append(Join(enrollment, seed))
         position = self._position
-        for event, enrollment, subscription in news.heard:
+        for event, enrollment, subscription, version_id in news.heard:
             if event > position:
-                self._inputs.append(Heard(enrollment, subscription))
+                self._inputs.extend(self._course.hear(enrollment, subscription, version_id))
                 self._position = max(self._position, event)
+        self._inputs.extend(self._course.take(news))
         if news.control > self._control:
             self._control, self._state = news.control, news.state
         self._told = True
@@ -92,21 +96,49 @@ class CohortWorkflow:
         self._told = False
         if self._state == "stopped":
             self._inputs.append(Stop("stopped"))
-        inputs, self._inputs = self._inputs, []
         held = draining or self._state == "paused"
-        turn = advance(self._plan, self._tokens, workflow.time(), inputs, paused=held)
-        self._tokens = turn.tokens
+        turn = self._advance(self._changed(), paused=held)
         self._next_due = None if held else turn.next_due()
         for batch in turn.batches:
             self._work.append(asyncio.create_task(self._act(batch)))
-        self._note(turn)
-        if self._writing is None and (self._unwritten.visits or self._unwritten.waits or self._unwritten.finished):
+        if self._writing is None and (len(self._unwritten) > 1 or self._unwritten[0].says_something()):
             self._writing = asyncio.create_task(self._write(over=False))
 
-    def _note(self, turn: Turn) -> None:
-        self._unwritten.visits.extend(list(visit) for visit in turn.visits)
-        self._unwritten.waits.extend(list(wait) for wait in turn.waits)
-        self._unwritten.finished.extend(list(finish) for finish in turn.finished)
+    def _changed(self) -> list[Input]:
+        """Carry out the shifts and orders among the inputs, each after what came before it; gives what came after."""
+        inputs: list[Input] = []
+        queue, self._inputs = self._inputs, []
+        for item in queue:
+            if isinstance(item, Shift | Order):
+                self._advance(inputs, paused=True)
+                inputs = []
+                self._note_change(self._course.change(item, self._tokens, workflow.time()))
+            else:
+                inputs.append(item)
+        return inputs
+
+    def _advance(self, inputs: list[Input], *, paused: bool) -> Turn:
+        landed = self._course.land(self._tokens, inputs)
+        turn = advance(self._course.plan, self._tokens, workflow.time(), landed, paused=paused)
+        self._tokens = turn.tokens
+        page = self._unwritten[-1]
+        page.visits.extend(list(visit) for visit in turn.visits)
+        page.waits.extend(list(wait) for wait in turn.waits)
+        page.finished.extend(list(finish) for finish in turn.finished)
+        return turn
+
+    def _note_change(self, change: Change) -> None:
+        self._tokens = change.tokens
+        if change.moved is not None:
+            self._unwritten.append(self._page(change.moved))
+        page = self._unwritten[-1]
+        page.visits.extend(list(visit) for visit in change.visits)
+        page.finished.extend(list(finish) for finish in change.finished)
+        page.orders.extend(change.orders)
+
+    def _page(self, moved: list[list[Any]] | None = None) -> RecordRequest:
+        """An empty request to write down what happens in the present version."""
+        return RecordRequest(self._start.cohort_id, self._course.version_id, [], [], [], over=False, moved=moved)
 
     def _busy(self) -> bool:
         return bool(self._work or self._inputs or self._writing)
@@ -142,11 +174,12 @@ class CohortWorkflow:
 
     def _carry(self) -> CohortStart:
         carried = Carried(dump(self._tokens), list(self._members), self._position, self._control, self._state)
+        self._course.carry(carried)
         start = self._start
         return CohortStart(
             start.cohort_id,
-            start.version_id,
-            start.plan,
+            self._course.version_id,
+            self._course.data,
             start.closes_at,
             start.broadcast,
             self._control,
@@ -155,15 +188,15 @@ class CohortWorkflow:
         )
 
     async def _write(self, *, over: bool) -> None:
-        request = self._unwritten
-        self._unwritten = RecordRequest(request.cohort_id, request.version_id, [], [], [], over=False)
-        request.over = over
-        await self._call("record", request, None)
+        requests, self._unwritten = self._unwritten, [self._page()]
+        requests[-1].over = over
+        for request in requests:
+            await self._call("record", request, None)
 
     async def _act(self, batch: Batch) -> None:
-        step = self._plan.steps[batch.step]
+        step = self._course.plan.steps[batch.step]
         request = StepRequest(
-            self._start.version_id, batch.step, workflow.time(), [list(member) for member in batch.members]
+            self._course.version_id, batch.step, workflow.time(), [list(member) for member in batch.members]
         )
         match step:
             case Send():

@@ -66,8 +66,8 @@ class Cohorts:
                 start_signal_args=[News(joins=placed.joins)],
             )
 
-    async def hear(self, cohort_id: int, heard: Sequence[tuple[int, int, int]]) -> None:
-        """Tell a cohort of events, given as (event id, enrollment, subscription) in the order of the log."""
+    async def hear(self, cohort_id: int, heard: Sequence[tuple[int, int, int, int]]) -> None:
+        """Tell a cohort of events, given as (event id, enrollment, subscription, version) in the order of the log."""
         for chunk in _chunks(heard):
             if not await self.inform(cohort_id, News(heard=[list(one) for one in chunk])):
                 return
@@ -163,10 +163,10 @@ class Cohorts:
         return len(rows)
 
 
-def _chunks(heard: Sequence[tuple[int, int, int]]) -> list[list[tuple[int, int, int]]]:
+def _chunks(heard: Sequence[tuple[int, int, int, int]]) -> list[list[tuple[int, int, int, int]]]:
     """Cut into signals of a bearable size, never between two rows of one event: a cohort that has heard of an event
     ignores what comes later for the same one."""
-    chunks: list[list[tuple[int, int, int]]] = [[]]
+    chunks: list[list[tuple[int, int, int, int]]] = [[]]
     for row in heard:
         if len(chunks[-1]) >= _EVENTS_A_SIGNAL and chunks[-1][-1][0] != row[0]:
             chunks.append([])

@@ -34,8 +34,8 @@ async def enter(connection: AsyncConnection, journey: str, contact_ids: Sequence
     state = (await connection.execute(text("select state from journey where name = :name"), {"name": journey})).scalar()
     if state is None:
         raise NotFound(f"no journey is called {journey}")
-    if state == "stopped":
-        raise Conflict(f"the journey {journey} is stopped; resume it first")
+    if state in {"finishing", "stopped"}:
+        raise Conflict(f"the journey {journey} is {state}; resume it first")
     wanted = sorted(set(contact_ids))
     known = set(
         (await connection.execute(text("select id from contact where id = any(:ids)"), {"ids": wanted})).scalars()

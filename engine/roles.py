@@ -22,6 +22,7 @@ from engine import broadcasts, schedules
 from engine.activities import Activities
 from engine.cohort import CohortWorkflow
 from engine.cohorts import Cohorts
+from engine.moves import Moves
 from engine.router import Router
 from engine.scheduled import ScheduledBroadcast
 from engine.versions import Versions
@@ -106,6 +107,7 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
     cohorts = Cohorts(client, settings)
     router = Router(database, settings, cohorts, versions)
     timetable = schedules.Timetable(database, client)
+    moves = Moves(database, cohorts, versions)
 
     async def route() -> float:
         begun = asyncio.get_running_loop().time()
@@ -118,6 +120,9 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
 
     async def control() -> float:
         return 0.0 if await cohorts.spread_control(database) else 0.5
+
+    async def move() -> float:
+        return 0.0 if await moves.spread() else 0.5
 
     async def retell() -> float:
         return 10.0 if not await cohorts.retell(database, versions) else 1.0
@@ -137,7 +142,7 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
                     await _pause(stop, _STANDBY_SECONDS)
                     continue
                 log.info("router ready")
-                duties = [route, broadcast, control, retell, schedule, keep_house]
+                duties = [route, broadcast, control, move, retell, schedule, keep_house]
                 await _until_one_ends(stop, mine, duties)
         except _PASSING as error:
             log.warning("the router begins anew", error=str(error))

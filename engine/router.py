@@ -90,7 +90,7 @@ class Router:
         await self._cohorts.join(placed)
         if routed.unsure:
             await self._cohorts.retell(self._database, self._versions, sorted(routed.unsure))
-        news: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+        news: dict[int, list[tuple[int, int, int, int]]] = defaultdict(list)
         for row in routed.heard:
             if row[1] not in dropped:
                 news[joined.get(row[1]) or cohort_of[row[1]]].append(row)
@@ -116,7 +116,9 @@ class Router:
         current = list(
             (
                 await connection.execute(
-                    text("select version_id from journey where state <> 'stopped' and version_id is not null")
+                    text(
+                        "select version_id from journey where state in ('active', 'paused') and version_id is not null"
+                    )
                 )
             ).scalars()
         )
@@ -125,7 +127,8 @@ class Router:
                 await connection.execute(
                     text(
                         "select version_id from cohort where state <> 'finished' union "
-                        "select version_id from broadcast where finished_at is null"
+                        "select version_id from broadcast where finished_at is null union "
+                        "select version_id from journey_move"
                     )
                 )
             ).scalars()

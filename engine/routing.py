@@ -78,8 +78,8 @@ class Routed:
     unsure: set[int] = field(default_factory=set)
     """Enrollments of before this round whose cohort may not have heard of them yet. It has to, before it can hear
     of their events: whoever wrote them may have died before telling it."""
-    heard: list[tuple[int, int, int]] = field(default_factory=list)
-    """(event id, enrollment id, subscription), in the order of the log."""
+    heard: list[tuple[int, int, int, int]] = field(default_factory=list)
+    """(event id, enrollment id, subscription, version id), in the order of the log."""
     closed: dict[int, int] = field(default_factory=dict)
     """Enrollment id to the event that closed it."""
 
@@ -140,7 +140,7 @@ class Round:
                 subscription = version.plan.subscriptions[number]
                 if not eventfilter.matches(subscription.filter.where, event.properties, enrollment.correlation):
                     continue
-                self.routed.heard.append((event.id, enrollment.id, number))
+                self.routed.heard.append((event.id, enrollment.id, number, version.id))
                 if enrollment.entering and enrollment.cohort_id:
                     self.routed.unsure.add(enrollment.id)
                 if subscription.role != "wait":

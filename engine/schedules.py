@@ -83,7 +83,7 @@ class Timetable:
                 text(
                     "select j.name, j.state, v.plan -> 'entry' ->> 'cron' as cron, "
                     "v.plan -> 'entry' ->> 'zone' as zone from journey j "
-                    "join journey_version v on v.id = j.version_id where j.state <> 'stopped'"
+                    "join journey_version v on v.id = j.version_id where j.state in ('active', 'paused')"
                 )
             )
             return {

@@ -26,11 +26,37 @@ class News:
     joins: list[list[int]] = field(default_factory=list)
     """[enrollment, seed]"""
     heard: list[list[int]] = field(default_factory=list)
-    """[event id, enrollment, subscription], in the order of the log. All of one event travel together."""
+    """[event id, enrollment, subscription, version whose subscription it is], in the order of the log. All of one
+    event travel together."""
     control: int = 0
     """The journey's control count, or 0 when this is not news of the journey's state."""
     state: str = ""
-    """active, paused or stopped, with `control`."""
+    """active, paused, finishing or stopped, with `control`."""
+    shift: "Shift | None" = None
+    """Another version to go on in."""
+    orders: "list[Order]" = field(default_factory=list)
+    """What people have asked for single contacts."""
+
+
+@dataclass
+class Shift:
+    """Takes a cohort from one version of its journey to another."""
+
+    from_version_id: int
+    version_id: int
+    plan: dict[str, Any]
+    steps: dict[str, tuple[str, bool]]
+    """Where contacts go from each step, by ids, and whether they begin there; see journeys.moving.ways."""
+
+
+@dataclass
+class Order:
+    """Puts one contact onto another step, or out of the journey."""
+
+    number: int
+    enrollment: int
+    step: str | None
+    outcome: str
 
 
 @dataclass
@@ -42,6 +68,12 @@ class Carried:
     position: int
     control: int
     state: str
+    listened: dict[str, list[list[int]]] = field(default_factory=dict)
+    """Version it was on before, to what each of that version's subscriptions is called now."""
+    endings: dict[str, list[str | None]] = field(default_factory=dict)
+    """Such a version to the outcome of each subscription that ends the journey."""
+    orders: list[int] = field(default_factory=list)
+    """The orders it has carried out."""
 
 
 @dataclass
@@ -73,6 +105,14 @@ class RecordRequest:
     """[enrollment, visit, at, outcome]"""
     over: bool
     """Nobody is left in the cohort."""
+    moved: list[list[Any]] | None = None
+    """[enrollment, step, due or null] of all who came to this version together; first of all."""
+    orders: list[list[Any]] = field(default_factory=list)
+    """[order, why it was refused or null]"""
+
+    def says_something(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.visits or self.waits or self.finished or self.orders or self.moved is not None)
 
 
 @dataclass

@@ -31,7 +31,7 @@ journey = Table(
     Column("control", Integer, nullable=False, server_default="0", comment="Counts pauses, resumes and stops"),
     Column("version_id", Integer, comment="The version that newcomers get"),
     moment("created_at", default=True),
-    CheckConstraint("state in ('active', 'paused', 'stopped')", name="state"),
+    CheckConstraint("state in ('active', 'paused', 'finishing', 'stopped')", name="state"),
 )
 
 journey_version = Table(
@@ -117,6 +117,35 @@ step_visit = Table(
     Column("via", Text, comment="How it came here: next, event, timeout, branch …"),
     PrimaryKeyConstraint("enrollment_id", "visit", "arrived_at"),
     postgresql_partition_by="RANGE (arrived_at)",
+)
+
+journey_move = Table(
+    "journey_move",
+    metadata,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("journey_id", Integer, ForeignKey("journey.id"), nullable=False, index=True),
+    Column("version_id", Integer, ForeignKey("journey_version.id"), nullable=False, comment="Where everybody goes"),
+    Column("placement", JSONB, nullable=False, comment="Step id of an earlier version to where its contacts go"),
+    Column("moved_by", Text),
+    moment("moved_at", default=True),
+    comment="Says that contacts of earlier versions go on in this one; cohorts take the moves in their order",
+)
+
+enrollment_order = Table(
+    "enrollment_order",
+    metadata,
+    big_id(),
+    Column("enrollment_id", BigInteger, nullable=False),
+    Column("cohort_id", BigInteger, nullable=False),
+    Column("step", Text, comment="The id of the step to go to; null: leave the journey"),
+    Column("outcome", Text, comment="How the enrollment ends, with a null step"),
+    Column("ordered_by", Text),
+    moment("ordered_at", default=True),
+    moment("done_at", nullable=True),
+    Column("refusal", Text, comment="Why nothing came of it"),
+    Index("ix_enrollment_order_open", "id", postgresql_where=text("done_at is null")),
+    Index("ix_enrollment_order_enrollment_id", "enrollment_id"),
+    comment="What a person has asked for one contact in a journey",
 )
 
 broadcast = Table(

@@ -13,8 +13,20 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from engine.cohort import CohortWorkflow
-from engine.wire import MAIN_QUEUE, CohortStart, HandOver, News, Places, Prepared, RecordRequest, StepRequest
-from journeys.plan import Plan
+from engine.wire import (
+    MAIN_QUEUE,
+    CohortStart,
+    HandOver,
+    News,
+    Order,
+    Places,
+    Prepared,
+    RecordRequest,
+    Shift,
+    StepRequest,
+)
+from journeys import moving
+from journeys.plan import EventFilter, Plan, Send, Subscription, Wait
 from tests.journeys.test_machine import REFERENCE
 
 HOUR = 3600.0
@@ -27,6 +39,7 @@ class Bench:
         self.sent: list[tuple[int, int]] = []
         self.visits: list[tuple[int, int]] = []
         self.outcomes: dict[int, str] = {}
+        self.requests: list[RecordRequest] = []
         self.over = False
         self.failures = 0
         self.gate = asyncio.Event()
@@ -35,6 +48,7 @@ class Bench:
     @activity.defn
     async def record(self, request: RecordRequest) -> None:
         """Remember visits and ends."""
+        self.requests.append(request)
         self.visits += [(row[0], row[2]) for row in request.visits]
         self.outcomes |= {row[0]: row[3] for row in request.finished}
         self.over = self.over or request.over
@@ -114,7 +128,7 @@ async def test_news_ends_waits_once_and_repeated_news_changes_nothing(
         handle = await start(skipping, 3)
         await until(lambda: len(bench.sent) == 3, lambda: skipping.sleep(1))
         for _ in range(2):
-            await handle.signal(CohortWorkflow.inform, News(heard=[[10, 1, 0], [11, 2, 1]]))
+            await handle.signal(CohortWorkflow.inform, News(heard=[[10, 1, 0, 1], [11, 2, 1, 1]]))
             await handle.signal(CohortWorkflow.inform, News(joins=[[1, 1], [2, 2]]))
         await handle.result()
     assert bench.outcomes == {1: "returned", 2: "submitted", 3: "silent"}
@@ -169,18 +183,18 @@ async def test_continue_as_new_keeps_tokens_and_what_was_heard(
         handle = await start(brief_histories, 2, closes_in=0)
         first_run = (await handle.describe()).run_id
         for event in range(1, 40):
-            await handle.signal(CohortWorkflow.inform, News(joins=[[event + 2, 1]], heard=[[event, 10_000, 1]]))
+            await handle.signal(CohortWorkflow.inform, News(joins=[[event + 2, 1]], heard=[[event, 10_000, 1, 1]]))
             await asyncio.sleep(0.02)
         latest = brief_histories.client.get_workflow_handle(handle.id)
         # An event from before the new run, told again, must not count; one from after must.
         await until(lambda: len(bench.sent) == 41, tick)
-        await latest.signal(CohortWorkflow.inform, News(heard=[[39, 2, 1]]))
-        await latest.signal(CohortWorkflow.inform, News(heard=[[50 + n, n, 1] for n in range(1, 42) if n != 2]))
+        await latest.signal(CohortWorkflow.inform, News(heard=[[39, 2, 1, 1]]))
+        await latest.signal(CohortWorkflow.inform, News(heard=[[50 + n, n, 1, 1] for n in range(1, 42) if n != 2]))
         await until(lambda: len(bench.outcomes) == 40, tick)
         description = await latest.describe()
         assert description.run_id != first_run
         assert description.status == WorkflowExecutionStatus.RUNNING
-        await latest.signal(CohortWorkflow.inform, News(heard=[[99, 2, 1]]))
+        await latest.signal(CohortWorkflow.inform, News(heard=[[99, 2, 1, 1]]))
         await latest.result()
     assert len(bench.sent) == len(set(bench.sent)) == 41
     assert set(bench.outcomes.values()) == {"submitted"}
@@ -194,11 +208,132 @@ async def test_continue_as_new_waits_for_work_under_way(brief_histories: Workflo
     async with bench.at_work(brief_histories.client):
         handle = await start(brief_histories, 1, closes_in=0)
         for event in range(1, 40):
-            await handle.signal(CohortWorkflow.inform, News(heard=[[event, 10_000, 1]]))
+            await handle.signal(CohortWorkflow.inform, News(heard=[[event, 10_000, 1, 1]]))
         bench.gate.set()
         await until(lambda: bool(bench.sent), tick)
         latest = brief_histories.client.get_workflow_handle(handle.id)
-        await latest.signal(CohortWorkflow.inform, News(heard=[[99, 1, 1]]))
+        await latest.signal(CohortWorkflow.inform, News(heard=[[99, 1, 1, 1]]))
         await latest.result()
     assert bench.sent == [(1, 1)]
     assert bench.outcomes == {1: "submitted"}
+
+
+# Live edits
+
+SHORTER = REFERENCE.model_copy(
+    update={
+        "steps": (
+            REFERENCE.steps[0],
+            REFERENCE.steps[1].model_copy(update={"seconds": 40.0, "next": 2}),
+            Send(id="instead", channel="email", template="instead", next=3),
+            *REFERENCE.steps[4:],
+        ),
+        "subscriptions": (
+            Subscription(role="goal", filter=EventFilter(event="other"), outcome="other"),
+            *REFERENCE.subscriptions,
+        ),
+    }
+)
+SHORTER = SHORTER.model_copy(
+    update={
+        "steps": tuple(
+            step.model_copy(update={"until": (step.until[0].model_copy(update={"subscription": 1, "next": 4}),)})
+            if isinstance(step, Wait)
+            else step
+            for step in SHORTER.steps
+        )
+    }
+)
+
+
+def shift(old: Plan, new: Plan, from_version: int, to_version: int, placement: dict[str, str] | None = None) -> News:
+    """What the router tells a cohort that is to go on in another version."""
+    ways = moving.ways(old, new, placement or {})
+    steps = {step: (way.to, way.anew) for step, way in ways.items()}
+    return News(shift=Shift(from_version, to_version, new.model_dump(mode="json"), steps))
+
+
+async def test_a_cohort_goes_on_in_another_version_once(skipping: WorkflowEnvironment, bench: Bench) -> None:
+    async with bench.at_work(skipping.client):
+        handle = await start(skipping, 3)
+        await until(lambda: len(bench.sent) == 3, lambda: skipping.sleep(1))
+        for _ in range(2):
+            await handle.signal(CohortWorkflow.inform, shift(REFERENCE, SHORTER, 1, 2))
+        # Routed by the version that the cohort was on until just now, and by the present one.
+        await handle.signal(CohortWorkflow.inform, News(heard=[[10, 1, 0, 1], [11, 2, 2, 2]]))
+        await handle.result()
+    assert bench.outcomes == {1: "returned", 2: "submitted", 3: "silent"}
+    assert sorted(bench.sent) == [(1, 1), (2, 1), (3, 1), (3, 3)]
+    moves = [request for request in bench.requests if request.moved is not None]
+    assert [(one.version_id, sorted(row[:2] for row in one.moved or ())) for one in moves] == [
+        (2, [[1, 1], [2, 1], [3, 1]])
+    ]
+    assert all(request.version_id == 2 for request in bench.requests[bench.requests.index(moves[0]) :])
+
+
+async def test_a_letter_under_way_while_the_version_changes_is_sent_once(
+    skipping: WorkflowEnvironment, bench: Bench
+) -> None:
+    renamed = REFERENCE.model_copy(
+        update={"steps": (REFERENCE.steps[0].model_copy(update={"id": "epistle"}), *REFERENCE.steps[1:])}
+    )
+    bench.gate.clear()
+    async with bench.at_work(skipping.client):
+        handle = await start(skipping, 2)
+        await until(lambda: len(bench.visits) == 2, lambda: skipping.sleep(1))
+        await handle.signal(CohortWorkflow.inform, shift(REFERENCE, renamed, 1, 2, {"letter": "epistle"}))
+        await handle.signal(CohortWorkflow.inform, shift(renamed, SHORTER, 2, 3, {"epistle": "wait"}))
+        await until(lambda: any(one.version_id == 3 for one in bench.requests), lambda: skipping.sleep(1))
+        bench.gate.set()
+        await handle.result()
+    assert sorted(bench.sent) == [(1, 1), (1, 3), (2, 1), (2, 3)]
+    assert bench.outcomes == {1: "silent", 2: "silent"}
+
+
+async def test_contacts_are_moved_and_taken_out_by_hand_once(skipping: WorkflowEnvironment, bench: Bench) -> None:
+    async with bench.at_work(skipping.client):
+        handle = await start(skipping, 2)
+        await until(lambda: len(bench.sent) == 2, lambda: skipping.sleep(1))
+        orders = [
+            Order(1, 1, "second", ""),
+            Order(2, 2, None, "refunded"),
+            Order(3, 2, "second", ""),
+            Order(4, 1, "no", ""),
+        ]
+        for _ in range(2):
+            await handle.signal(CohortWorkflow.inform, News(orders=orders))
+        await handle.result()
+    assert sorted(bench.sent) == [(1, 1), (1, 3), (2, 1)]
+    assert bench.outcomes == {1: "silent", 2: "refunded"}
+    answers = [tuple(answer) for request in bench.requests for answer in request.orders]
+    assert answers == [(1, None), (2, None), (3, "the enrollment had ended"), (4, "its version has no step no")]
+
+
+async def test_the_version_outlives_the_run(brief_histories: WorkflowEnvironment, bench: Bench) -> None:
+    async def tick() -> None:
+        await asyncio.sleep(0.05)
+
+    async with bench.at_work(brief_histories.client):
+        handle = await start(brief_histories, 1, closes_in=0)
+        first_run = (await handle.describe()).run_id
+        await until(lambda: bool(bench.sent), tick)
+        patient = SHORTER.model_copy(
+            update={
+                "steps": (
+                    SHORTER.steps[0],
+                    REFERENCE.steps[1].model_copy(update={"until": SHORTER.steps[1].until}),
+                    *SHORTER.steps[2:],
+                )
+            }  # type: ignore[union-attr]
+        )
+        await handle.signal(CohortWorkflow.inform, shift(REFERENCE, patient, 1, 2))
+        latest = brief_histories.client.get_workflow_handle(handle.id)
+        for event in range(1, 40):
+            await latest.signal(CohortWorkflow.inform, News(heard=[[event, 10_000, 0, 1]]))
+            await asyncio.sleep(0.02)
+        assert (await latest.describe()).run_id != first_run
+        await latest.signal(CohortWorkflow.inform, shift(REFERENCE, SHORTER, 1, 2))  # told again, and late
+        await latest.signal(CohortWorkflow.inform, News(heard=[[99, 1, 1, 1]]))  # the goal, as version 1 calls it
+        await latest.result()
+    assert bench.outcomes == {1: "submitted"}
+    assert bench.sent == [(1, 1)]

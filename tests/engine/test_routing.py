@@ -108,14 +108,14 @@ def test_one_enrollment_for_each_key() -> None:
 
 def test_correlated_event_is_news_only_to_its_own_enrollment() -> None:
     both = [running(50, "a"), running(51, "b")]
-    assert route([event(10, "changed", application="b")], both).heard == [(10, 51, 0)]
+    assert route([event(10, "changed", application="b")], both).heard == [(10, 51, 0, 3)]
 
 
 def test_goal_closes_and_frees_the_place_within_one_round() -> None:
     routed = route([saved(10), event(11, "submitted", application="a"), saved(12)])
     first, second = routed.entries
     assert routed.closed == {first.id: 11}
-    assert routed.heard == [(11, first.id, 1)]
+    assert routed.heard == [(11, first.id, 1, 3)]
     assert second.event.id == 12
 
 
@@ -127,7 +127,7 @@ def test_entry_before_the_goal_is_refused() -> None:
 
 def test_closed_enrollment_hears_nothing_more() -> None:
     events = [event(10, "submitted", application="a"), event(11, "changed", application="a")]
-    assert route(events, [running()]).heard == [(10, 50, 1)]
+    assert route(events, [running()]).heard == [(10, 50, 1, 3)]
 
 
 def test_event_from_before_the_entry_is_not_news_to_it() -> None:
