@@ -11,8 +11,10 @@ from contacts.profiles import find
 from core.cli import connected, console, output, run
 from core.clock import now
 from engine import broadcasts, entering, history
+from engine.simulating_cli import simulate
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(simulate)
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -17,6 +17,7 @@ import channels.email.routes
 import channels.routes
 import contacts.routes
 import engine.routes
+import engine.simulating_routes
 import journeys.routes
 import studio.demo.routes
 import tracker.routes
@@ -34,6 +35,7 @@ _OPEN_ROUTERS = (
     contacts.routes.router,
     journeys.routes.router,
     engine.routes.router,
+    engine.simulating_routes.router,
     channels.routes.router,
 )
 # Pages that only whoever runs this installation may see.
