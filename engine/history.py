@@ -1,6 +1,5 @@
 """What happened to an enrollment, and why, in words."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -76,10 +75,14 @@ async def _history(connection: AsyncConnection, row: Any) -> History:
     plan = Plan.model_validate(row.plan)
     visits = (
         await connection.execute(
-            text("select visit, step, arrived_at, via from step_visit where enrollment_id = :id order by visit"),
+            text(
+                "select visit, step, arrived_at, via, version_id from step_visit where enrollment_id = :id "
+                "order by visit"
+            ),
             {"id": row.id},
         )
     ).all()
+    plans = await _plans(connection, {visit.version_id for visit in visits})
     messages = {
         message.visit: message
         for message in await connection.execute(
@@ -91,11 +94,16 @@ async def _history(connection: AsyncConnection, row: Any) -> History:
         )
     }
     moments = [
-        Moment(visit.arrived_at, plan.steps[visit.step].id, _what(plan, visit, messages.get(visit.visit)))
+        Moment(
+            visit.arrived_at,
+            plans[visit.version_id].steps[visit.step].id,
+            _what(plans[visit.version_id], visit, messages.get(visit.visit)),
+        )
         for visit in visits
     ]
     if row.finished_at is not None:
-        moments.append(Moment(row.finished_at, "", _ending(plan, row, visits)))
+        at_end = bool(visits) and isinstance(plans[visits[-1].version_id].steps[visits[-1].step], End)
+        moments.append(Moment(row.finished_at, "", _ending(row, at_end)))
     return History(
         enrollment_id=row.id,
         contact_id=row.contact_id,
@@ -112,6 +120,14 @@ async def _history(connection: AsyncConnection, row: Any) -> History:
     )
 
 
+async def _plans(connection: AsyncConnection, versions: set[int]) -> dict[int, Plan]:
+    """The plans of the versions that an enrollment has been on."""
+    rows = await connection.execute(
+        text("select id, plan from journey_version where id = any(:ids)"), {"ids": sorted(versions)}
+    )
+    return {row.id: Plan.model_validate(row.plan) for row in rows}
+
+
 def _what(plan: Plan, visit: Any, message: Any) -> str:
     """How a contact came to a step and what happened there."""
     ways = {
@@ -120,6 +136,7 @@ def _what(plan: Plan, visit: Any, message: Any) -> str:
         "event": "the event came",
         "timeout": "the time had come",
         "otherwise": "no branch held",
+        "moved": "was moved, by a new version or by hand",
     }
     kind, _, name = (visit.via or "next").partition(":")
     came = {"branch": f"branch {name} held", "arm": f"was given arm {name}"}.get(kind) or ways.get(kind, kind)
@@ -176,7 +193,6 @@ def _waits_for(plan: Plan, row: Any) -> str | None:
     return _waiting(plan, step) if isinstance(step, Wait) else None
 
 
-def _ending(plan: Plan, row: Any, visits: Sequence[Any]) -> str:
-    at_end = bool(visits) and isinstance(plan.steps[visits[-1].step], End)
+def _ending(row: Any, at_end: bool) -> str:
     why = "at an end step" if at_end else ("by a goal or an exit rule" if row.closed_by else "before an end step")
     return f"finished {why}: {row.outcome}"

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from contacts.profiles import find
-from core.access import require
+from core.access import Key, require
 from core.clock import now
 from core.errors import InvalidInput
-from engine import broadcasts, entering, history
+from engine import broadcasts, entering, history, moves
 
 router = APIRouter(prefix="/v1", tags=["journeys"])
 
@@ -80,8 +80,54 @@ async def enter(name: str, body: EnterRequest, request: Request) -> EnterAnswer:
         return EnterAnswer(journey=name, broadcast=number)
 
 
+class MoveRequest(BaseModel):
+    """Where a contact is to go on."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"step": "second-letter"}]})
+
+    step: Annotated[str, Field(min_length=1, max_length=100)]
+    """The id of a step of its version."""
+
+
+class EndRequest(BaseModel):
+    """How an enrollment is to end."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"outcome": "refunded"}]})
+
+    outcome: Annotated[str, Field(min_length=1, max_length=100)] = "taken out"
+
+
+class OrderAnswer(BaseModel):
+    """What was asked for; it is done within moments."""
+
+    order: int
+
+
+_Number = Annotated[int, Path(ge=1, lt=2**63)]
+
+
+@router.post("/enrollments/{enrollment_id}/move", status_code=202)
+async def move(
+    enrollment_id: _Number, body: MoveRequest, request: Request, key: Annotated[Key, Depends(require("journeys:write"))]
+) -> OrderAnswer:
+    """Let a contact go on at another step. What is being sent to it goes out."""
+    async with request.app.state.database.begin() as connection:
+        number = await moves.order(connection, enrollment_id, step=body.step, by=f"key {key.name}")
+    return OrderAnswer(order=number)
+
+
+@router.post("/enrollments/{enrollment_id}/end", status_code=202)
+async def end(
+    enrollment_id: _Number, body: EndRequest, request: Request, key: Annotated[Key, Depends(require("journeys:write"))]
+) -> OrderAnswer:
+    """Take a contact out of its journey."""
+    async with request.app.state.database.begin() as connection:
+        number = await moves.order(connection, enrollment_id, outcome=body.outcome, by=f"key {key.name}")
+    return OrderAnswer(order=number)
+
+
 @router.get("/enrollments/{enrollment_id}", dependencies=[Depends(require("journeys:read"))])
-async def show(enrollment_id: Annotated[int, Path(ge=1, lt=2**63)], request: Request) -> HistoryAnswer:
+async def show(enrollment_id: _Number, request: Request) -> HistoryAnswer:
     """What happened to an enrollment, and what it waits for."""
     async with request.app.state.database.begin() as connection:
         found: dict[str, Any] = asdict(await history.of_enrollment(connection, enrollment_id))

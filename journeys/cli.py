@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from core.cli import complain, connected, console, output, run
+from core.cli import complain, connected, console, output, plain_errors, run
 from core.errors import InvalidInput, Problem
 from journeys import compiler, picture, store
+from journeys.edits import Standing, Unplaced, placed
 from journeys.language import json_schema
 from journeys.loader import load
 
@@ -62,24 +63,77 @@ def schema() -> None:
 def publish(
     files: _Files,
     hasten: Annotated[float, typer.Option(help="Divide waits by this; for demonstrations.")] = 1.0,
+    move: Annotated[
+        bool, typer.Option("--move", help="Take contacts who are under way along, to the steps of the same ids.")
+    ] = False,
+    place: Annotated[
+        list[str] | None,
+        typer.Option(help="With --move: where contacts go from a step that is gone, as old-step=new-step or =end."),
+    ] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Only show whom --move would move, and where to; publish nothing.")
+    ] = False,
     json: _Json = False,
 ) -> None:
-    """Publish journeys; all of them or, if one has a problem, none."""
-    output(run(_publish(files, hasten)), json=json)
+    """Publish journeys; all of them or, if one has a problem, none. Who is under way stays on the version before."""
+    with plain_errors():
+        placement = placed(place or [])
+    if preview:
+        output(run(_preview(files, hasten, placement)), json=json, empty="Nobody is under way on an earlier version.")
+        return
+    try:
+        output(run(_publish(files, hasten, move, placement)), json=json)
+    except SystemExit as ended:
+        standing = getattr(ended.__cause__, "standing", ())
+        if standing:
+            output([_stood(one) for one in standing], json=json)
+        raise
 
 
-async def _publish(files: list[Path], hasten: float) -> list[dict[str, Any]]:
+def _stood(one: Standing) -> dict[str, Any]:
+    return {
+        "version": one.version,
+        "step": one.step,
+        "edit": one.edit,
+        "contacts": one.contacts,
+        "go_to": one.to or ("has to be said" if one.contacts else None),
+    }
+
+
+async def _preview(files: list[Path], hasten: float, placement: dict[str, str]) -> list[dict[str, Any]]:
+    async with connected() as database, database.begin() as connection:
+        return [
+            _stood(one)
+            for file in files
+            for one in await store.preview(connection, _content(file), str(file), hasten, placement)
+        ]
+
+
+async def _publish(files: list[Path], hasten: float, move: bool, placement: dict[str, str]) -> list[dict[str, Any]]:
     problems: list[Problem] = []
+    standing: list[Standing] = []
     done: list[store.Published] = []
     async with connected() as database, database.begin() as connection:
         for file in files:
             try:
-                done.append(await store.publish(connection, _content(file), str(file), _user(), hasten))
+                done.append(
+                    await store.publish(
+                        connection, _content(file), str(file), _user(), hasten, move=move, placement=placement
+                    )
+                )
+            except Unplaced as error:
+                standing += error.standing
             except InvalidInput as error:
                 problems += error.problems
         if problems:
             raise InvalidInput(*problems)
-    return [{"journey": one.journey, "version": one.number, "changed": one.changed} for one in done]
+        if standing:
+            raise Unplaced(standing)
+    return [
+        {"journey": one.journey, "version": one.number, "changed": one.changed}
+        | ({"moving": sum(each.contacts for each in one.standing)} if move else {})
+        for one in done
+    ]
 
 
 def _user() -> str | None:
@@ -129,9 +183,13 @@ def resume(name: _Name, json: _Json = False) -> None:
 
 
 @app.command()
-def stop(name: _Name, json: _Json = False) -> None:
-    """End the journey for everyone in it and let nobody in."""
-    output(run(_set_state(name, "stopped")), json=json)
+def stop(
+    name: _Name,
+    finish: Annotated[bool, typer.Option("--finish", help="Let those inside go on to their end.")] = False,
+    json: _Json = False,
+) -> None:
+    """Let nobody in any more, and end the journey for everyone in it."""
+    output(run(_set_state(name, "finishing" if finish else "stopped")), json=json)
 
 
 async def _set_state(name: str, state: str) -> dict[str, Any]:

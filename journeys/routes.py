@@ -1,18 +1,27 @@
 """Journeys over HTTP: publishing, reading, pausing."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, Field
 
 from core.access import Key, require
 from journeys import store
+from journeys.edits import placed
 
 router = APIRouter(prefix="/v1/journeys", tags=["journeys"])
 
+State = Literal["active", "paused", "finishing", "stopped"]
 _Name = Annotated[str, Path(max_length=100, description="The journey's name")]
+
+
+_Places = Annotated[
+    Sequence[str],
+    Query(max_length=500, description="Where contacts go from a step that is gone: old-step=new-step, or =end"),
+]
 
 
 class JourneyRow(BaseModel):
@@ -20,7 +29,7 @@ class JourneyRow(BaseModel):
 
     name: str
     title: str
-    state: Literal["active", "paused", "stopped"]
+    state: State
     version: int
     published_at: datetime
     running: int = Field(description="Contacts in it now")
@@ -32,13 +41,24 @@ class JourneyDetails(BaseModel):
 
     name: str
     title: str
-    state: Literal["active", "paused", "stopped"]
+    state: State
     version_id: int
     number: int
     published_at: datetime
     published_by: str | None
     source: str = Field(description="The YAML as published")
     plan: dict[str, Any] = Field(description="What it was compiled to")
+
+
+class StandingRow(BaseModel):
+    """The contacts on one step of an earlier version."""
+
+    version: int
+    step: str
+    kind: str
+    edit: Literal["same", "rerouted", "changed", "retimed", "gone"]
+    contacts: int
+    to: str | None = Field(description="The step they go to, or `end`; null if that has to be said")
 
 
 class PublishAnswer(BaseModel):
@@ -48,6 +68,7 @@ class PublishAnswer(BaseModel):
     version_id: int
     number: int
     changed: bool = Field(description="False if this is the present version already")
+    standing: list[StandingRow] = Field(default=[], description="With `move`: where those stood who are moved")
 
 
 class StateAnswer(BaseModel):
@@ -82,12 +103,33 @@ async def show_journey(name: _Name, request: Request) -> JourneyDetails:
         "requestBody": {"required": True, "content": {"application/yaml": {"schema": {"type": "string"}}}},
     },
 )
-async def publish_journey(request: Request, key: Annotated[Key, Depends(require("journeys:write"))]) -> PublishAnswer:
+async def publish_journey(
+    request: Request,
+    key: Annotated[Key, Depends(require("journeys:write"))],
+    move: Annotated[bool, Query(description="Take contacts who are under way along")] = False,
+    place: _Places = (),
+) -> PublishAnswer:
     """Publish the YAML in the body as the journey's next version. Problems name line, column and mend."""
     source = await request.body()
     async with request.app.state.database.begin() as connection:
-        done = await store.publish(connection, source, "body", f"key {key.name}")
+        done = await store.publish(connection, source, "body", f"key {key.name}", move=move, placement=placed(place))
     return PublishAnswer(**asdict(done))
+
+
+@router.post(
+    "/preview",
+    summary="What publishing would mean for contacts under way",
+    dependencies=[Depends(require("journeys:read"))],
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/yaml": {"schema": {"type": "string"}}}},
+    },
+)
+async def preview_journey(request: Request, place: _Places = ()) -> list[StandingRow]:
+    """Whom publishing the YAML in the body with `move` would move, and where to. Changes nothing."""
+    source = await request.body()
+    async with request.app.state.database.begin() as connection:
+        found = await store.preview(connection, source, "body", placement=placed(place))
+    return [StandingRow(**asdict(one)) for one in found]
 
 
 @router.post("/{name}/pause", dependencies=[Depends(require("journeys:write"))], summary="Pause a journey")
@@ -103,9 +145,13 @@ async def resume_journey(name: _Name, request: Request) -> StateAnswer:
 
 
 @router.post("/{name}/stop", dependencies=[Depends(require("journeys:write"))], summary="Stop a journey")
-async def stop_journey(name: _Name, request: Request) -> StateAnswer:
-    """End the journey for everyone in it, and let nobody in."""
-    return await _change(request, name, "stopped")
+async def stop_journey(
+    name: _Name,
+    request: Request,
+    finish: Annotated[bool, Query(description="Let those inside go on to their end")] = False,
+) -> StateAnswer:
+    """Let nobody in any more, and end the journey for everyone in it."""
+    return await _change(request, name, "finishing" if finish else "stopped")
 
 
 async def _change(request: Request, name: str, state: str) -> StateAnswer:

@@ -1,5 +1,6 @@
 """Journeys and their versions in the database."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,13 +9,15 @@ from sqlalchemy import case, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.documents import did_you_mean
-from core.errors import InvalidInput, NotFound
+from core.errors import InvalidInput, NotFound, Problem
 from core.schema.journeys import enrollment, journey, journey_version
-from journeys import compiler, references
+from journeys import compiler, edits, references
+from journeys.edits import Standing
 from journeys.loader import load
 from journeys.plan import Plan
 
-STATES = ("active", "paused", "stopped")
+STATES = ("active", "paused", "finishing", "stopped")
+"""finishing: nobody enters any more, and those inside go on to their end; stopped: it has ended for everybody."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Published:
     number: int
     changed: bool
     """False if the present version is just this one."""
+    standing: tuple[Standing, ...] = ()
+    """With a move: where those stood who are moved."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +50,18 @@ class Found:
 
 
 async def publish(
-    connection: AsyncConnection, source: str | bytes, file: str = "", by: str | None = None, hasten: float = 1.0
+    connection: AsyncConnection,
+    source: str | bytes,
+    file: str = "",
+    by: str | None = None,
+    hasten: float = 1.0,
+    *,
+    move: bool = False,
+    placement: Mapping[str, str] | None = None,
 ) -> Published:
     """Make a journey's next version, the one newcomers get. Publishing the same again changes nothing.
+
+    Those who are under way stay on their versions, or are moved to this one: each to the step of the same id.
 
     Args:
         connection: an open transaction.
@@ -55,10 +69,15 @@ async def publish(
         file: its name, for messages.
         by: who publishes.
         hasten: waits are divided by this; for demonstrations.
+        move: take those who are under way along, also from a version before the last.
+        placement: with `move`, where contacts go from steps that are gone: step id to step id, or to `end`.
 
     Raises:
         InvalidInput: every problem with the file or with what it names, with line and column.
+        Unplaced: contacts stand on steps that are gone; it has the numbers of all.
     """
+    if placement and not move:
+        raise InvalidInput(Problem("a placement says where contacts are moved to", "add --move"))
     written = load(source, file)
     problems = await references.problems_of(connection, written)
     if problems:
@@ -68,8 +87,11 @@ async def publish(
     number_of_journey = await _lock(connection, plan)
     before = await _newest(connection, number_of_journey)
     body = plan.model_dump(mode="json")
+    stood = await edits.placeable(connection, number_of_journey, plan, placement or {}) if move else []
     if before is not None and before.source == content and before.plan == body:
-        return Published(plan.journey, before.id, before.number, changed=False)
+        if move:
+            await edits.move(connection, number_of_journey, before.id, placement or {}, by)
+        return Published(plan.journey, before.id, before.number, changed=False, standing=tuple(stood))
     number = 1 if before is None else before.number + 1
     made = await connection.execute(
         insert(journey_version)
@@ -80,7 +102,27 @@ async def publish(
     await connection.execute(
         update(journey).where(journey.c.id == number_of_journey).values(version_id=version_id, title=plan.title)
     )
-    return Published(plan.journey, version_id, number, changed=True)
+    if move:
+        await edits.move(connection, number_of_journey, version_id, placement or {}, by)
+    return Published(plan.journey, version_id, number, changed=True, standing=tuple(stood))
+
+
+async def preview(
+    connection: AsyncConnection,
+    source: str | bytes,
+    file: str = "",
+    hasten: float = 1.0,
+    placement: Mapping[str, str] | None = None,
+) -> list[Standing]:
+    """What publishing with a move would mean for those who are under way; changes nothing.
+
+    Raises:
+        InvalidInput: every problem with the file; the placement names steps that do not exist.
+    """
+    plan = compiler.compile(load(source, file), hasten)
+    found = await connection.execute(select(journey.c.id).where(journey.c.name == plan.journey))
+    number = found.scalar_one_or_none()
+    return [] if number is None else await edits.standing(connection, number, plan, placement or {})
 
 
 async def _lock(connection: AsyncConnection, plan: Plan) -> int:
@@ -168,7 +210,7 @@ async def listing(connection: AsyncConnection) -> list[dict[str, Any]]:
 
 
 async def set_state(connection: AsyncConnection, name: str, state: str) -> str:
-    """Pause, resume (`active`) or stop a journey.
+    """Pause, resume (`active`), finish or stop a journey.
 
     The change is counted in `journey.control`, so that cohorts hear of it. Setting the state it has changes nothing.
 

@@ -17,6 +17,7 @@ import channels.cli
 import channels.email.cli
 import contacts.cli
 import engine.cli
+import engine.enrollment_cli
 import journeys.cli
 import segments.cli
 import studio.demo.cli
@@ -264,6 +265,7 @@ for _commands in (contacts.cli.app, channels.cli.app, studio.push.app, studio.de
 app.add_typer(segments.cli.app, name="segment", help="Segments: named sets of contacts.")
 journeys.cli.app.add_typer(engine.cli.app)
 app.add_typer(journeys.cli.app, name="journey", help="Journeys: check, publish, enter, pause; what became of contacts.")
+app.add_typer(engine.enrollment_cli.app, name="enrollment", help="One contact's way: move it, end it.")
 app.add_typer(tracker.cli.app, name="events", help="The event log: follow it, count what is in it.")
 app.add_typer(channels.email.cli.app, name="email", help="Email: DKIM keys.")
 

@@ -23,6 +23,7 @@ REFERENCE = Plan(
         End(id="end", outcome="silent"),
         End(id="done", outcome="returned"),
     ),
+    criteria=({"contact.tags": "vip"},),
     subscriptions=(
         Subscription(role="wait", filter=EventFilter(event="application.status_changed")),
         Subscription(role="goal", filter=EventFilter(event="application.submitted"), outcome="submitted"),
