@@ -7,7 +7,8 @@ The engine calls two things: `prepare`, which decides and writes the ledger rows
 from channels.attempt import Superseded
 from channels.delivery import Delivery
 from channels.ledger import prepare
-from channels.policy import Rules
+from channels.notices import NoticeRequest, prepare_notices
+from channels.policy import Hours, Rules
 from channels.provider import EmailProvider, Letter, NotNow, Outcome, Receipt
 from channels.requests import Delivered, DeliverRequest, Item, PrepareRequest, Verdict
 
@@ -16,9 +17,11 @@ __all__ = [
     "Delivered",
     "Delivery",
     "EmailProvider",
+    "Hours",
     "Item",
     "Letter",
     "NotNow",
+    "NoticeRequest",
     "Outcome",
     "PrepareRequest",
     "Receipt",
@@ -26,4 +29,5 @@ __all__ = [
     "Superseded",
     "Verdict",
     "prepare",
+    "prepare_notices",
 ]

@@ -21,6 +21,7 @@ from channels.facts import Batch, gather
 from channels.ledger import Step
 from channels.letters import Workshop
 from channels.metrics import MESSAGES
+from channels.notices import STAFF
 from channels.policy import NO_RULES, DelayUntil, Reason, Skip, decide
 from channels.provider import EmailProvider, Letter, NotNow, Outcome, Receipt
 from channels.providers import Provider
@@ -187,6 +188,9 @@ class Attempt:
             batch = Batch(row.channel, row.purpose, row.version_id, row.step, self.request.at)
             batches.setdefault(batch, []).append(row)
         for batch, members in batches.items():
+            if batch.purpose == STAFF:  # nobody's consent, hours or caps are asked
+                decided += [(row, None if row.address else Skip(Reason.CONTACT_GONE)) for row in members]
+                continue
             ids = {row.enrollment_id: row.id for row in members}
             known = await gather(connection, batch, ids, self.request.rules)
             for row in members:

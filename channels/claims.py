@@ -74,7 +74,8 @@ class Claimed:
     contact_id: int
     address: str | None
     """None if the contact was erased."""
-    template_version_id: int
+    template_version_id: int | None
+    """None for letters to the staff, which stand in the journey itself."""
     version_id: int
     step: int
     channel: str

@@ -56,7 +56,7 @@ from unnest(%(messages)s::uuid[], %(contacts)s::bigint[], %(addresses)s::text[],
     as w (message_id, contact_id, address, id)
 join enrollment own on own.id = w.id
 join message m on m.contact_id = w.contact_id and m.created_at > least(%(since)s, %(repeated_since)s)
-    and (m.created_at, m.id) < (%(at)s, w.message_id) and m.state <> all('{15,40}')
+    and (m.created_at, m.id) < (%(at)s, w.message_id) and m.state <> all('{15,40}') and m.purpose <> 'staff'
 left join enrollment e on e.id = m.enrollment_id
 group by w.id
 """

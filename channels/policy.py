@@ -14,6 +14,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from contacts import consents, suppressions
+from core import hours
 
 _EMAIL = re.compile(r"[^\s@<>\"(),:;\\\[\]]{1,64}@[^\s@<>\"(),:;\\\[\]]{1,253}")
 _PHONE = re.compile(r"\+[1-9]\d{6,14}")
@@ -29,6 +30,7 @@ class Reason(StrEnum):
     SUPPRESSED = "suppressed"  # the address must not be used
     DUPLICATE = "duplicate"  # the address got this step's message a moment ago
     FREQUENCY_CAP = "frequency_cap"  # the contact got enough lately
+    NEVER_OPEN = "never_open"  # the journey's send window does not open within a year
     MISSING_VALUE = "missing_value"  # the letter needs a value that the contact or event lacks
     CANNOT_RENDER = "cannot_render"  # the template failed on this contact's values
 
@@ -45,6 +47,20 @@ class Rules:
     cap_seconds: int = 86_400
     duplicate_seconds: int = 0
     """The same address does not get the same step's message twice within so many seconds; 0 is off."""
+    window: "Hours | None" = None
+    """When messages may leave; others wait for it."""
+
+
+@dataclass(frozen=True)
+class Hours:
+    """Hours of the week; see core.hours.opens."""
+
+    start: str
+    end: str
+    weekdays: tuple[int, ...]
+    holidays: str | None = None
+    zone: str | None = None
+    """None is the contact's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +125,15 @@ def decide(facts: Facts, at: datetime, rules: Rules = NO_RULES) -> Decision:
         until = quiet_until(at, rules.quiet_from, rules.quiet_to, facts.time_zone)
         if until is not None:
             return DelayUntil(until)
-    return SEND
+    return _in_window(facts, at, rules.window) if rules.window else SEND
+
+
+def _in_window(facts: Facts, at: datetime, window: Hours) -> Decision:
+    zone = window.zone or facts.time_zone
+    opened = hours.opens(at, window.start, window.end, window.weekdays, window.holidays, zone)
+    if opened is None:
+        return Skip(Reason.NEVER_OPEN)
+    return DelayUntil(opened) if opened > at else SEND
 
 
 def _never(facts: Facts, rules: Rules) -> Skip | None:

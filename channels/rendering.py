@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from channels.policy import Reason, Skip
 from channels.sandbox import MissingValue, Sandbox, Scope
 from channels.tokens import Signers, row_bytes
+from channels.variables import analyse
 from core.errors import NotFound
 from core.settings import Settings
 
@@ -115,6 +116,7 @@ class TemplateCache:
 
     def __init__(self) -> None:
         self._versions: OrderedDict[int, Compiled] = OrderedDict()
+        self._notices: OrderedDict[tuple[int, int], Compiled] = OrderedDict()
 
     async def get(self, connection: AsyncConnection, version_id: int) -> Compiled:
         """The version, from memory or the database."""
@@ -131,6 +133,30 @@ class TemplateCache:
                 self._versions.popitem(last=False)
         self._versions.move_to_end(version_id)
         return found
+
+    async def notice(self, connection: AsyncConnection, version_id: int, step: int) -> Compiled:
+        """The letter to the staff that stands in a step of a journey's version, from memory or the database."""
+        key = (version_id, step)
+        if key not in self._notices:
+            row = await connection.execute(
+                text("select plan #> array['steps', cast(:step as text)] from journey_version where id = :id"),
+                {"step": str(step), "id": version_id},
+            )
+            written = row.scalar_one_or_none()
+            if written is None:
+                raise NotFound(f"there is no step {step} in the journey version {version_id}")
+            self._notices[key] = from_texts({"subject": written["subject"], "text": written["text"]})
+            if len(self._notices) > CACHED_VERSIONS:
+                self._notices.popitem(last=False)
+        return self._notices[key]
+
+
+def from_texts(parts: Mapping[str, str]) -> Compiled:
+    """A template made of plain texts (`subject`, `text`) that stand in a journey."""
+    found: set[str] = set()
+    for part in parts.values():
+        found |= {use.path for use in analyse(_TEXT, part, "", 1)[0]}
+    return Compiled({**parts, "variables": sorted(found)})
 
 
 def environment(html: bool) -> Sandbox:

@@ -1,5 +1,6 @@
 """Contacts: profiles, identities, consents, suppressions, import and erasure."""
 
+from contacts import scores
 from contacts.identities import attach, normalise, resolve
 from contacts.profiles import ConsentItem, Item, Limits, Profile, Upserted, apply, get, upsert
 
@@ -14,5 +15,6 @@ __all__ = [
     "get",
     "normalise",
     "resolve",
+    "scores",
     "upsert",
 ]

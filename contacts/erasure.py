@@ -18,6 +18,7 @@ _SCRUB = (
     "reason = case when state = 10 then 'erased' when reason ~ '^[a-z_]+$' then reason "
     "when reason is not null then 'erased' end where contact_id = :id",
     "update enrollment set key = 'erased-' || id, correlation = null where contact_id = :id",
+    "update call_attempt set error = null where enrollment_id in (select id from enrollment where contact_id = :id)",
     "delete from segment_member where contact_id = :id",
     "delete from caught_letter where recipient = any(:addresses)",
     "delete from contact where id = :id",

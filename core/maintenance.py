@@ -10,6 +10,13 @@ from core.schema import partitions
 from core.settings import Settings
 
 MONTHS_AHEAD = 3
+_FORGET_EFFECTS = (
+    "delete from applied_visit where applied_at < now() - make_interval(days => :days)",
+    "delete from call_attempt where began_at < now() - make_interval(days => :days)",
+    "delete from sending_turn where leaves_at < now() - make_interval(days => :days)",
+)
+_EFFECT_DAYS = 30
+"""A step's work is over long before; what it did need not be known any longer."""
 
 
 async def maintain(database: Database, settings: Settings) -> None:
@@ -32,3 +39,5 @@ async def maintain(database: Database, settings: Settings) -> None:
             text("delete from event_key where received_on < current_date - cast(:days as int)"),
             {"days": settings.event_dedupe_days},
         )
+        for statement in _FORGET_EFFECTS:
+            await connection.execute(text(statement), {"days": _EFFECT_DAYS})

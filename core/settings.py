@@ -72,6 +72,8 @@ class Settings(BaseSettings):
     contact_tags_limit: int = Field(200, ge=1, description="Tags a contact may carry.")
     import_bytes_limit: int = Field(100_000_000, ge=1024, description="Bytes of one file imported over the API.")
 
+    call_private: bool = Field(False, description="Whether journeys may call addresses of private networks.")
+
     entry_window_ms: int = Field(250, ge=0, le=60_000, description="Entries this close together travel together.")
     cohort_size: int = Field(1000, ge=1, le=5000)
     cohort_open_seconds: int = Field(3600, ge=1)

@@ -14,15 +14,14 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 import channels
-import contacts
 from channels import DeliverRequest, Delivery, Item, NotNow, PrepareRequest
 from core.database import Database
 from core.settings import Settings
-from engine import moves
-from engine.versions import Versions
-from engine.wire import HandOver, Places, Prepared, RecordRequest, StepRequest
-from journeys.calendar import next_local
-from journeys.plan import Choose, Send, Update, Wait
+from engine import moves, pacing, runs
+from engine.acting import Acting, contacts_of
+from engine.versions import Version, Versions
+from engine.wire import Acted, HandOver, Places, Prepared, RecordRequest, StepRequest
+from journeys.plan import Choose, Notify, Send
 from segments import matching
 from segments.criteria import parse
 
@@ -37,6 +36,11 @@ class Activities:
         self._settings = settings
         self._delivery = delivery
         self._versions = versions
+        self._acting = Acting(database, settings)
+
+    async def close(self) -> None:
+        """Close what the activities opened."""
+        await self._acting.close()
 
     @activity.defn
     async def record(self, request: RecordRequest) -> None:
@@ -48,26 +52,20 @@ class Activities:
     async def prepare(self, request: StepRequest) -> Prepared:
         """Ask the policy and write the ledger rows of a send step."""
         BATCH_SIZE.labels("send").observe(len(request.members))
+        prepared = Prepared({}, [], [])
         async with self._database.begin() as connection:
             version = await self._versions.get(connection, request.version_id)
-            step = version.plan.steps[request.step]
-            assert isinstance(step, Send)  # noqa: S101 -- the plan and the workflow are of one version
-            verdicts = await channels.prepare(
-                connection,
-                self._settings,
-                PrepareRequest(
-                    version_id=request.version_id,
-                    step=request.step,
-                    channel=step.channel,
-                    template=step.template,
-                    purpose=step.purpose,
-                    priority=step.priority,
-                    at=_moment(request.at),
-                    items=_items(request.members),
-                ),
-            )
+        step, rules = version.plan.steps[request.step], version.plan.rules
+        if isinstance(step, Send) and step.priority != "alert" and rules.per_minute is not None:
+            async with self._database.begin() as connection:
+                request.members, prepared.delayed = await pacing.pace(
+                    connection, version.journey_id, rules.per_minute, request
+                )
+        if not request.members:
+            return prepared
+        async with self._database.begin() as connection:
+            verdicts = await self._verdicts(connection, version, request)
         visits = {member[0]: member[1] for member in request.members}
-        prepared = Prepared({}, [], [])
         for verdict in verdicts:
             enrollment, visit = verdict.enrollment_id, visits.pop(verdict.enrollment_id)
             if verdict.action == "deliver" and verdict.provider is not None:
@@ -80,9 +78,36 @@ class Activities:
         prepared.skipped.extend([enrollment, visit] for enrollment, visit in visits.items())
         return prepared
 
+    async def _verdicts(
+        self, connection: AsyncConnection, version: Version, request: StepRequest
+    ) -> list[channels.Verdict]:
+        step, at, items = version.plan.steps[request.step], _moment(request.at), _items(request.members)
+        if isinstance(step, Notify):
+            notice = channels.NoticeRequest(version.id, request.step, step.channel, step.to, at, items)
+            return await channels.prepare_notices(connection, notice)
+        assert isinstance(step, Send)  # noqa: S101 -- the plan and the workflow are of one version
+        asked = PrepareRequest(
+            version_id=version.id,
+            step=request.step,
+            channel=step.channel,
+            template=step.template,
+            purpose=step.purpose,
+            priority=step.priority,
+            at=at,
+            items=items,
+            rules=rules_of(version, step),
+        )
+        return await channels.prepare(connection, self._settings, asked)
+
     @activity.defn
     async def deliver(self, request: HandOver) -> None:
         """Hand messages over to their provider; give the turn back when it cannot take them now."""
+        rules = channels.Rules()
+        if request.version_id:
+            async with self._database.begin() as connection:
+                version = await self._versions.get(connection, request.version_id)
+            step = version.plan.steps[request.step]
+            rules = rules_of(version, step) if isinstance(step, Send) else rules
         try:
             await self._delivery.deliver(
                 DeliverRequest(
@@ -90,6 +115,7 @@ class Activities:
                     at=_moment(request.at),
                     items=_items(request.members),
                     repeat_in_doubt=request.repeat_in_doubt,
+                    rules=rules,
                 ),
                 activity.heartbeat,
             )
@@ -104,7 +130,7 @@ class Activities:
             version = await self._versions.get(connection, request.version_id)
             step = version.plan.steps[request.step]
             assert isinstance(step, Choose)  # noqa: S101 -- the plan and the workflow are of one version
-            contact_of = await _contacts(connection, request)
+            contact_of = await contacts_of(connection, request)
             rest = sorted(set(contact_of.values()))
             target: dict[int, tuple[int, str]] = {}
             for place, (number, to) in enumerate(step.branches):
@@ -120,39 +146,24 @@ class Activities:
         )
 
     @activity.defn
-    async def update(self, request: StepRequest) -> None:
-        """Write attributes, tags and consents on the contacts."""
+    async def act(self, request: StepRequest) -> Acted:
+        """Do what any other step does: write, look, enroll, call, erase, choose an arm."""
+        BATCH_SIZE.labels("act").observe(len(request.members))
         async with self._database.begin() as connection:
             version = await self._versions.get(connection, request.version_id)
-            step = version.plan.steps[request.step]
-            assert isinstance(step, Update)  # noqa: S101 -- the plan and the workflow are of one version
-            ids = sorted(set((await _contacts(connection, request)).values()))
-            if step.attributes or step.add_tags or step.remove_tags:
-                await contacts.apply(connection, ids, step.attributes, step.add_tags, step.remove_tags)
-            evidence = {"journey": version.journey, "step": step.id}
-            for channel, purpose, granted in step.consents:
-                await contacts.consents.record(
-                    connection, ids, channel, purpose, granted, "journey", evidence, _moment(request.at)
-                )
+        return await self._acting.act(version, request, activity.heartbeat)
 
-    @activity.defn
-    async def next_local(self, request: StepRequest) -> Places:
-        """Find when a wait for a local time ends, for each contact in its own zone."""
-        async with self._database.begin() as connection:
-            version = await self._versions.get(connection, request.version_id)
-            step = version.plan.steps[request.step]
-            assert isinstance(step, Wait) and step.local is not None  # noqa: S101 -- as above
-            rows = await connection.execute(
-                text(
-                    "select e.id, c.time_zone from enrollment e join contact c on c.id = e.contact_id "
-                    "where e.id = any(:ids)"
-                ),
-                {"ids": [enrollment for enrollment, _ in request.members]},
-            )
-            zone_of = {row.id: row.time_zone for row in rows}
-        at = _moment(request.at)
-        due = {zone: next_local(at, step.local, zone).timestamp() for zone in {None, *zone_of.values()}}
-        return Places([[enrollment, visit, due[zone_of.get(enrollment)], ""] for enrollment, visit in request.members])
+
+def rules_of(version: Version, step: Send) -> channels.Rules:
+    """What the journey asks of a step's messages. Alerts wait for no hour."""
+    rules, alert = version.plan.rules, step.priority == "alert"
+    begin, end = rules.quiet if rules.quiet and not alert else (None, None)
+    window = rules.window if not alert else None
+    hours = None
+    if window is not None:
+        zone = None if window.zone == "contact" else window.zone
+        hours = channels.Hours(window.start, window.end, window.weekdays, window.holidays, zone)
+    return channels.Rules(quiet_from=begin, quiet_to=end, cap=rules.cap, cap_seconds=rules.cap_seconds, window=hours)
 
 
 def _moment(seconds: float) -> datetime:
@@ -161,15 +172,6 @@ def _moment(seconds: float) -> datetime:
 
 def _items(members: Sequence[Sequence[int]]) -> list[Item]:
     return [Item(enrollment, visit) for enrollment, visit in members]
-
-
-async def _contacts(connection: AsyncConnection, request: StepRequest) -> dict[int, int]:
-    """Enrollment id to contact id, for those that still exist."""
-    rows = await connection.execute(
-        text("select id, contact_id from enrollment where id = any(:ids)"),
-        {"ids": [enrollment for enrollment, _ in request.members]},
-    )
-    return {row.id: row.contact_id for row in rows}
 
 
 async def _record(connection: AsyncConnection, request: RecordRequest) -> None:
@@ -192,14 +194,16 @@ async def _record(connection: AsyncConnection, request: RecordRequest) -> None:
                 "ways": list(ways),
             },
         )
-    await _move_enrollments(connection, request)
+    finished = await _move_enrollments(connection, request)
     if request.over:
         await connection.execute(text("update cohort set state = 'finished' where id = :id"), {"id": request.cohort_id})
+    if finished:
+        await runs.tell_parents(connection, finished)
 
 
-async def _move_enrollments(connection: AsyncConnection, request: RecordRequest) -> None:
-    """Bring each enrollment's row to the last that is known of it. A repeated request changes nothing, because visits
-    only count up."""
+async def _move_enrollments(connection: AsyncConnection, request: RecordRequest) -> list[int]:
+    """Bring each enrollment's row to the last that is known of it; gives those that have finished with that. A
+    repeated request changes nothing, because visits only count up."""
     last: dict[int, dict[str, object]] = defaultdict(
         lambda: {"visit": 0, "step": None, "due": None, "finished": None, "outcome": None}
     )
@@ -210,16 +214,17 @@ async def _move_enrollments(connection: AsyncConnection, request: RecordRequest)
     for enrollment, visit, at, outcome in request.finished:
         last[enrollment].update(visit=visit, due=None, finished=at, outcome=outcome)
     if not last:
-        return
+        return []
     columns = {name: [row[name] for row in last.values()] for name in ("visit", "step", "due", "finished", "outcome")}
-    await connection.execute(
+    moved = await connection.execute(
         text(
             "update enrollment e set visit = u.visit, step = coalesce(u.step, e.step), due_at = to_timestamp(u.due), "
             "finished_at = to_timestamp(u.finished), outcome = u.outcome, "
             "state = case when u.finished is null then 'active' else 'finished' end "
             "from unnest(cast(:ids as bigint[]), cast(:visit as int[]), cast(:step as int[]), cast(:due as float8[]), "
             "cast(:finished as float8[]), cast(:outcome as text[])) as u(id, visit, step, due, finished, outcome) "
-            "where e.id = u.id and e.visit <= u.visit and e.state <> 'finished'"
+            "where e.id = u.id and e.visit <= u.visit and e.state <> 'finished' returning e.id, e.state"
         ),
         {"ids": list(last), **columns},
     )
+    return [row.id for row in moved if row.state == "finished"]

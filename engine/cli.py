@@ -8,9 +8,9 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from contacts.profiles import find
-from core.cli import connected, console, output, run
+from core.cli import connected, console, load_settings, output, run
 from core.clock import now
-from engine import broadcasts, entering, history
+from engine import broadcasts, calls, entering, history
 from engine.simulating_cli import simulate
 
 app = typer.Typer(no_args_is_help=True)
@@ -79,3 +79,10 @@ def _drawn(one: history.History) -> Tree:
         until = f" (until {one.waits_until:%Y-%m-%d %H:%M:%S})" if one.waits_until else ""
         tree.add(f"[yellow]{escape(one.waits_for)}{until}[/]")
     return tree
+
+
+@app.command("webhook-key")
+def webhook_key() -> None:
+    """Print the key that `call` steps sign with, for those who check the header Kaskad-Signature."""
+    settings = load_settings()
+    output({"key": calls.webhook_key(settings).decode()}, json=False)

@@ -16,6 +16,7 @@ from temporalio.common import Priority, RetryPolicy
 with workflow.unsafe.imports_passed_through():
     from engine.course import Change, Course
     from engine.wire import (
+        Acted,
         Carried,
         CohortStart,
         HandOver,
@@ -28,13 +29,15 @@ with workflow.unsafe.imports_passed_through():
         StepRequest,
         provider_queue,
     )
-    from journeys.machine import Batch, Due, Held, Input, Join, Stop, Turn, Went, advance, dump, restore
-    from journeys.plan import Choose, Send, Update, Wait
+    from journeys.machine import Batch, Due, Ended, Held, Input, Join, Stop, Turn, Went, advance, dump, restore
+    from journeys.plan import Call, Choose, Delete, Notify, Send
 
 # Work is retried until it succeeds: a contact is never dropped because a database was away.
 _RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=500), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)
 )
+_LONG = (Call, Delete)
+"""Steps whose work on a batch may take minutes; they show that they are alive."""
 _PRIORITY = {"alert": 1, "triggered": 3, "broadcast": 5}
 
 
@@ -204,27 +207,24 @@ class CohortWorkflow:
             case Choose():
                 places = await self._call("choose", request, Places)
                 self._inputs.extend(Went(row[0], row[1], row[2], row[3]) for row in places.rows)
-            case Update():
-                await self._call("update", request, None)
-                self._inputs.extend(Went(enrollment, visit, step.next) for enrollment, visit in batch.members)
-            case Wait():
-                places = await self._call("next_local", request, Places)
-                self._inputs.extend(Due(row[0], row[1], row[2]) for row in places.rows)
+            case Notify():
+                await self._send(step, request)
             case _:
-                raise TypeError(f"step {step.id} is not one that acts")
+                self._inputs.extend(_results(await self._call("act", request, Acted, long=isinstance(step, _LONG))))
 
-    async def _send(self, step: Send, request: StepRequest) -> None:
+    async def _send(self, step: Send | Notify, request: StepRequest) -> None:
         prepared: Prepared = await self._call("prepare", request, Prepared)
         self._inputs.extend(Went(enrollment, visit, step.next) for enrollment, visit in prepared.skipped)
         self._inputs.extend(Held(enrollment, visit, until) for enrollment, visit, until in prepared.delayed)
         routes: list[Coroutine[Any, Any, None]] = []
         for provider, members in prepared.deliver.items():
-            repeat = step.repeat_in_doubt or step.priority == "alert"
-            routes.append(self._deliver(step, HandOver(provider, request.at, members, repeat)))
+            repeat = isinstance(step, Notify) or step.repeat_in_doubt or step.priority == "alert"
+            hand_over = HandOver(provider, request.at, members, repeat, request.version_id, request.step)
+            routes.append(self._deliver(step, hand_over))
         if routes:
             await asyncio.gather(*routes)
 
-    async def _deliver(self, step: Send, hand_over: HandOver) -> None:
+    async def _deliver(self, step: Send | Notify, hand_over: HandOver) -> None:
         await workflow.execute_activity(
             "deliver",
             hand_over,
@@ -236,16 +236,31 @@ class CohortWorkflow:
         )
         self._inputs.extend(Went(enrollment, visit, step.next) for enrollment, visit in hand_over.members)
 
-    def _priority(self, step: Send) -> Priority:
+    def _priority(self, step: Send | Notify) -> Priority:
+        if isinstance(step, Notify):
+            return Priority(priority_key=_PRIORITY["alert"])
         urgency = "broadcast" if self._start.broadcast and step.priority == "triggered" else step.priority
         return Priority(priority_key=_PRIORITY[urgency])
 
-    async def _call(self, name: str, request: StepRequest | RecordRequest, result: type | None) -> Any:
+    async def _call(
+        self, name: str, request: StepRequest | RecordRequest, result: type | None, *, long: bool = False
+    ) -> Any:
         return await workflow.execute_activity(
             name,
             request,
             result_type=result,
-            start_to_close_timeout=timedelta(seconds=30),
+            start_to_close_timeout=timedelta(minutes=30) if long else timedelta(seconds=30),
+            heartbeat_timeout=timedelta(minutes=2) if long else None,
             retry_policy=_RETRY,
             priority=Priority(priority_key=5 if self._start.broadcast else 3),
         )
+
+
+def _results(acted: Acted) -> list[Input]:
+    """What became of a batch, as the machine takes it."""
+    return [
+        *(Went(*row) for row in acted.went),
+        *(Due(*row) for row in acted.due),
+        *(Held(*row) for row in acted.held),
+        *(Ended(*row) for row in acted.ended),
+    ]

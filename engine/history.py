@@ -3,13 +3,31 @@
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import NotFound
 from core.schema.messages import MessageState
-from journeys.plan import Choose, End, Plan, Send, Split, Step, Update, Wait
+from journeys import picture
+from journeys.plan import (
+    Call,
+    Choose,
+    Delete,
+    End,
+    Enroll,
+    Join,
+    Notify,
+    Parallel,
+    Plan,
+    Send,
+    Show,
+    Split,
+    Step,
+    Update,
+    Wait,
+)
 
 _ENROLLMENT = (
     "select e.id, e.contact_id, e.key, e.entered_at, e.finished_at, e.due_at, e.state, e.outcome, e.step, "
@@ -137,31 +155,55 @@ def _what(plan: Plan, visit: Any, message: Any) -> str:
         "timeout": "the time had come",
         "otherwise": "no branch held",
         "moved": "was moved, by a new version or by hand",
+        "criteria": "the criteria held",
+        "missing": "there is no such date",
+        "overdue": "the message was overdue and left out",
+        "join": "the branches have met",
+        "answered": "there was an answer",
+        "failed": "the call failed",
     }
     kind, _, name = (visit.via or "next").partition(":")
-    came = {"branch": f"branch {name} held", "arm": f"was given arm {name}"}.get(kind) or ways.get(kind, kind)
+    came = {
+        "branch": f"branch {name} held",
+        "arm": f"was given arm {name}",
+        "parallel": f"began the branch {name}",
+        "answer": f"answer {name} held",
+    }.get(kind) or ways.get(kind, kind)
     return f"{came}; {_doing(plan, plan.steps[visit.step], message)}"
 
 
-def _doing(plan: Plan, step: Step, message: Any) -> str:
+def _doing(plan: Plan, step: Step, message: Any) -> str:  # noqa: PLR0911, PLR0912 - one line a kind
     match step:
         case Send():
-            return _message(step, message)
+            return _message(f"{step.channel} {step.template}", message)
+        case Notify():
+            return _message(f"{step.channel} to {step.to}", message)
         case Wait():
             return _waiting(plan, step)
         case Choose():
             return f"asked which of {len(step.branches)} conditions holds"
         case Split():
             return "was put into an arm of the split"
+        case Parallel():
+            return f"goes {len(step.branches)} ways at the same time"
+        case Join():
+            return "waits for the other branches" if step.mode == "all" else "the first branch to come goes on"
         case Update():
             return "was written on"
+        case Call():
+            return f"asked {urlsplit(step.url).hostname}"
+        case Enroll():
+            return f"was let into {step.journey}"
+        case Show():
+            return f"is shown {step.template} in {step.slot}" if step.template else f"{step.slot} is hidden"
+        case Delete():
+            return "was erased"
         case End():
             return "reached the end"
     raise TypeError(f"no such step: {step!r}")
 
 
-def _message(step: Send, message: Any) -> str:
-    thing = f"{step.channel} {step.template}"
+def _message(thing: str, message: Any) -> str:
     if message is None:
         return f"{thing}: not prepared yet"
     word = MessageState(message.state).name.lower().replace("_", " ")
@@ -176,8 +218,14 @@ def _message(step: Send, message: Any) -> str:
 
 
 def _waiting(plan: Plan, step: Wait) -> str:
-    events = " or ".join(plan.subscriptions[way.subscription].filter.event for way in step.until)
-    if step.local is not None:
+    ends = [plan.subscriptions[way.subscription].filter.event for way in step.until]
+    ends += ["its criteria hold" for _ in step.watches]
+    events = " or ".join(ends)
+    if step.date is not None:
+        until = f"until {picture.date_of(step.date)}"
+    elif step.window is not None:
+        until = f"until it is {picture.window(step.window)}"
+    elif step.local is not None:
         until = f"until {step.local.time} in {'its own zone' if step.local.zone == 'contact' else step.local.zone}"
     elif step.seconds is not None:
         until = f"for {step.seconds:g} s"

@@ -18,7 +18,7 @@ from core.database import Database
 from core.errors import Unavailable
 from core.maintenance import maintain
 from core.settings import Settings
-from engine import broadcasts, schedules
+from engine import broadcasts, schedules, winners
 from engine.activities import Activities
 from engine.cohort import CohortWorkflow
 from engine.cohorts import Cohorts
@@ -35,6 +35,7 @@ _LOOK_FOR_PROVIDERS = 2.0
 _IDLE_SECONDS = 0.05
 _MAINTENANCE_SECONDS = 3600.0
 _STANDBY_SECONDS = 2.0
+_WINNERS_SECONDS = 10.0
 
 # What goes away by itself once a server is back; anything else is a defect and ends the process.
 _PASSING = (Unavailable, DBAPIError, PoolTimeout, RPCError, OSError)
@@ -59,8 +60,7 @@ async def run_worker(settings: Settings, database: Database, client: Client, sto
             activities.record,
             activities.prepare,
             activities.choose,
-            activities.update,
-            activities.next_local,
+            activities.act,
             schedules.ScheduleActivities(database).start_broadcast,
         ],
         max_concurrent_activities=settings.database_pool,
@@ -70,6 +70,7 @@ async def run_worker(settings: Settings, database: Database, client: Client, sto
             log.info("worker ready", queue=MAIN_QUEUE)
             await _serve_providers(database, client, activities, stop)
     finally:
+        await activities.close()
         await delivery.close()
 
 
@@ -127,6 +128,10 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
     async def retell() -> float:
         return 10.0 if not await cohorts.retell(database, versions) else 1.0
 
+    async def crown() -> float:
+        await winners.decide(database, versions)
+        return _WINNERS_SECONDS
+
     async def schedule() -> float:
         await timetable.reconcile()
         return 2.0
@@ -142,7 +147,7 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
                     await _pause(stop, _STANDBY_SECONDS)
                     continue
                 log.info("router ready")
-                duties = [route, broadcast, control, move, retell, schedule, keep_house]
+                duties = [route, broadcast, control, move, retell, crown, schedule, keep_house]
                 await _until_one_ends(stop, mine, duties)
         except _PASSING as error:
             log.warning("the router begins anew", error=str(error))

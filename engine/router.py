@@ -15,12 +15,15 @@ from prometheus_client import Counter, Gauge, Histogram
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contacts import identities
 from core.database import Database
 from core.settings import Settings
+from engine import conversions, runs
 from engine.cohorts import Cohorts
 from engine.entries import NewRow, Placed, place, reserve_ids
 from engine.routing import ENTER, Enrolled, LoggedEvent, NewEnrollment, Round, Routed, subscriptions_by_event
 from engine.versions import Version, Versions
+from journeys.plan import ANY_EVENT
 from segments import eventfilter, matching
 from segments.criteria import parse
 
@@ -40,6 +43,8 @@ class _Routes:
     signature: tuple[int, ...] = ()
     entrances: dict[str, list[Version]] = field(default_factory=dict)
     listeners: frozenset[str] = frozenset()
+    conversions: dict[str, list[Version]] = field(default_factory=dict)
+    """Event name to the versions for which it is a conversion."""
 
 
 class Router:
@@ -85,6 +90,8 @@ class Router:
             await connection.execute(text("select from log_cursor where reader = 'router' for update"))
             routed, cohort_of = await self._decide(connection, events)
             placed = await self._write(connection, routed)
+            await conversions.record(connection, self._routes.conversions, events)
+            await _children(connection, routed, placed)
         joined = {enrollment: one.cohort.id for one in placed for enrollment, _ in one.joins}
         dropped = {entry.id for entry in routed.entries} - joined.keys()
         await self._cohorts.join(placed)
@@ -141,7 +148,8 @@ class Router:
             if version.plan.entry.event is not None:
                 entrances[version.plan.entry.event.event].append(version)
         listeners = frozenset(name for version in known.values() for name in subscriptions_by_event(version))
-        self._routes = _Routes(signature, dict(entrances), listeners)
+        wanted = await conversions.wanted(connection, self._versions)
+        self._routes = _Routes(signature, dict(entrances), listeners, wanted)
 
     async def _read(self, connection: AsyncConnection, position: int, last: int) -> tuple[list[LoggedEvent], int]:
         """The next events that anybody listens to, and the position after all that were read.
@@ -149,7 +157,9 @@ class Router:
         None that is younger than `last`: the journeys were read after that, so a journey that was published before
         its event is always known here.
         """
-        wanted = sorted({*self._routes.entrances, *self._routes.listeners})
+        routes = self._routes
+        wanted = sorted({ENTER, *routes.entrances, *routes.listeners, *routes.conversions} - {ANY_EVENT})
+        everything = ANY_EVENT in routes.listeners
         rows = (
             await connection.execute(
                 text(
@@ -169,7 +179,7 @@ class Router:
         events = [
             LoggedEvent(row.id, row.occurred_at, row.received_at, row.contact_id, row.name, row.properties or {})
             for row in rows
-            if row.name in names
+            if everything or row.name in names
         ]
         return events, rows[-1].id
 
@@ -273,3 +283,17 @@ async def _position(connection: AsyncConnection) -> tuple[int, int]:
         return await _position(connection)
     LAG.set(row.last - row.position)
     return row.position, row.last
+
+
+async def _children(connection: AsyncConnection, routed: Routed, placed: Sequence[Placed]) -> None:
+    """Note whose entry another enrollment asked for, and tell those who asked in vain. The last of its transaction."""
+    joined = {enrollment for one in placed for enrollment, _ in one.joins}
+    asked = [entry for entry in routed.entries if entry.event.name == ENTER and "parent" in entry.event.properties]
+    children = [(one.id, int(one.event.properties["parent"])) for one in asked if one.id in joined]
+    if children:
+        await runs.remember(connection, children)
+    refused = [*routed.refused, *(one.event for one in asked if one.id not in joined)]
+    vain = [(event.contact_id, str(event.properties["journey"]), int(event.properties["parent"])) for event in refused]
+    if vain:
+        await identities.hold_off_erasure(connection)
+        await runs.refuse(connection, vain)

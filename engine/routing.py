@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from engine.versions import Version
-from journeys.plan import Entry
+from journeys.plan import ANY_EVENT, OWN_ENROLLMENT, Entry
 from segments import eventfilter
 
 ENTER = "journey.enter"
@@ -80,6 +80,8 @@ class Routed:
     of their events: whoever wrote them may have died before telling it."""
     heard: list[tuple[int, int, int, int]] = field(default_factory=list)
     """(event id, enrollment id, subscription, version id), in the order of the log."""
+    refused: list[LoggedEvent] = field(default_factory=list)
+    """Requests of other journeys to let a contact in that came to nothing."""
     closed: dict[int, int] = field(default_factory=dict)
     """Enrollment id to the event that closed it."""
 
@@ -124,26 +126,27 @@ class Round:
     def take(self, event: LoggedEvent) -> None:
         """Work in the next event of the log."""
         self._hear(event)
+        if event.name == ENTER:
+            self._enter_by_request(event)
+            return
         for version in self._entrances.get(event.name, ()):
-            if event.name == ENTER:
-                if event.properties.get("journey") == version.journey:
-                    self._enter(version, event, _key(event.properties.get("key")))
-            else:
-                self._enter_by_event(version, event)
+            self._enter_by_event(version, event)
 
     def _hear(self, event: LoggedEvent) -> None:
         for enrollment in self._of_contact.get(event.contact_id, ()):
             version = self._versions.get(enrollment.version_id)
             if version is None or not enrollment.is_open_at(event.id):
                 continue
-            for number in self._subscriptions(version).get(event.name, ()):
+            listening = self._subscriptions(version)
+            known = enrollment.correlation | {OWN_ENROLLMENT: enrollment.id}
+            for number in (*listening.get(event.name, ()), *listening.get(ANY_EVENT, ())):
                 subscription = version.plan.subscriptions[number]
-                if not eventfilter.matches(subscription.filter.where, event.properties, enrollment.correlation):
+                if not eventfilter.matches(subscription.filter.where, event.properties, known):
                     continue
                 self.routed.heard.append((event.id, enrollment.id, number, version.id))
                 if enrollment.entering and enrollment.cohort_id:
                     self.routed.unsure.add(enrollment.id)
-                if subscription.role != "wait":
+                if subscription.role in {"goal", "exit"}:
                     enrollment.closed_by = event.id
                     self.routed.closed[enrollment.id] = event.id
                     break
@@ -152,6 +155,15 @@ class Round:
         if version.id not in self._listening:
             self._listening[version.id] = subscriptions_by_event(version)
         return self._listening[version.id]
+
+    def _enter_by_request(self, event: LoggedEvent) -> None:
+        wanted = [
+            version for version in self._entrances.get(ENTER, ()) if version.journey == event.properties.get("journey")
+        ]
+        if not wanted and "parent" in event.properties:
+            self.routed.refused.append(event)
+        for version in wanted:
+            self._enter(version, event, _key(event.properties.get("key")))
 
     def _enter_by_event(self, version: Version, event: LoggedEvent) -> None:
         entry = version.plan.entry
@@ -176,6 +188,8 @@ class Round:
                 return
         same_key = [enrollment for enrollment in mine if enrollment.key == key]
         if not _may_enter(version.plan.entry, same_key, event):
+            if event.name == ENTER and "parent" in event.properties:
+                self.routed.refused.append(event)
             return
         names = version.plan.correlated()
         correlation = {name: event.properties[name] for name in names if name in event.properties} or None

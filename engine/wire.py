@@ -147,6 +147,23 @@ class HandOver:
     at: float
     members: list[list[int]]
     repeat_in_doubt: bool
+    version_id: int = 0
+    """Whose rules hold for the messages."""
+    step: int = 0
+
+
+@dataclass
+class Acted:
+    """What became of a batch at a step that acts."""
+
+    went: list[list[Any]] = field(default_factory=list)
+    """[enrollment, visit, step, via]"""
+    due: list[list[Any]] = field(default_factory=list)
+    """[enrollment, visit, until or null, look again or null]"""
+    held: list[list[Any]] = field(default_factory=list)
+    """[enrollment, visit, until]"""
+    ended: list[list[Any]] = field(default_factory=list)
+    """[enrollment, visit, outcome]"""
 
 
 @dataclass

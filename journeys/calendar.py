@@ -4,8 +4,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from journeys.plan import LocalTime
+from core import hours
+from journeys.plan import DateOf, LocalTime, Window
 
+_MORNING = time(10)
 _DAYS_TO_LOOK = 400  # every weekday comes long before; a calendar may leave out a day, not a year
 
 
@@ -35,6 +37,57 @@ def next_local(at: datetime, local: LocalTime, contact_zone: str | None, fallbac
         if moment is not None and moment > at:
             return moment
     raise ValueError(f"no day of {local.weekdays} within {_DAYS_TO_LOOK} days of {at}")
+
+
+def date_due(value: object, wanted: DateOf, contact_zone: str | None, at: datetime) -> datetime | None:
+    """When the date comes that a wait waits for.
+
+    Args:
+        value: what the attribute holds: a day or a moment in ISO 8601.
+        wanted: the offset, the time of the day, the zone and whether its anniversaries count.
+        contact_zone: the contact's zone, used where `wanted.zone` is `contact`.
+        at: the present; with `yearly` the next anniversary after it counts. The 29th of February is kept on the 28th
+            in other years.
+
+    Returns:
+        An aware time in UTC, which may have passed; None if the value is no date.
+    """
+    zone = _zone(wanted.zone, contact_zone, "UTC")
+    found = _day_and_time(value, zone)
+    if found is None:
+        return None
+    day, clock = found
+    shown = time.fromisoformat(wanted.time) if wanted.time else clock or _MORNING
+    offset = timedelta(seconds=wanted.offset_seconds)
+    days = [day] if not wanted.yearly else [_in_year(day, at.year + ahead) for ahead in range(-11, 12)]
+    moments = [datetime.combine(one, shown, zone).astimezone(UTC) + offset for one in days]
+    return next((moment for moment in moments if moment > at), moments[-1]) if wanted.yearly else moments[0]
+
+
+def window_opens(at: datetime, window: Window, contact_zone: str | None) -> datetime | None:
+    """When hours of the week begin next; `at` if they are now, None if they never come. See core.hours.opens."""
+    zone = contact_zone if window.zone == "contact" else window.zone
+    return hours.opens(at, window.start, window.end, window.weekdays, window.holidays, zone)
+
+
+def _day_and_time(value: object, zone: ZoneInfo) -> tuple[date, time | None] | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        if len(value) == 10:
+            return date.fromisoformat(value), None
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    local = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(zone)
+    return local.date(), local.time()
+
+
+def _in_year(day: date, year: int) -> date:
+    try:
+        return day.replace(year=year)
+    except ValueError:
+        return date(year, 2, 28)
 
 
 @lru_cache(maxsize=2048)

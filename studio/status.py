@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 from sqlalchemy import text
@@ -11,7 +12,24 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import NotFound
 from core.schema.messages import MessageState
-from journeys.plan import Choose, End, Plan, Send, Split, Step, Update, Wait
+from journeys import picture
+from journeys.plan import (
+    Call,
+    Choose,
+    Delete,
+    End,
+    Enroll,
+    Join,
+    Notify,
+    Parallel,
+    Plan,
+    Send,
+    Show,
+    Split,
+    Step,
+    Update,
+    Wait,
+)
 
 _LONGEST_CRITERIA = 100
 
@@ -245,14 +263,31 @@ def describe(step: Step, plan: Plan) -> str:
         case Choose():
             words = [f"if {_short(plan.criteria[one])}: {plan.steps[target].id}" for one, target in step.branches]
             words.append(f"otherwise {plan.steps[step.otherwise].id}")
-        case Split():
-            words = [f"{arm.name} {arm.weight:g}: {plan.steps[arm.next].id}" for arm in step.arms]
+        case Split() | Parallel():
+            words = _arms(step, plan)
         case Update():
             words = [*step.attributes, *(f"+{tag}" for tag in step.add_tags), *(f"-{tag}" for tag in step.remove_tags)]
             words += [f"{channel}/{purpose} {'on' if on else 'off'}" for channel, purpose, on in step.consents]
-        case End():
+            words += [f"{name} {amount:+g}" for name, amount in step.scores]
+        case Join():
+            words = [step.mode]
+        case Notify():
+            words = [f"{step.channel} to {step.to}"]
+        case Call():
+            words = [f"{step.method} {urlsplit(step.url).hostname}"]
+        case Enroll():
+            words = [step.journey]
+        case Show():
+            words = [f"{step.slot}: {step.template or 'hidden'}"]
+        case End() | Delete():
             words = [step.outcome]
     return ", ".join(words)
+
+
+def _arms(step: Split | Parallel, plan: Plan) -> list[str]:
+    if isinstance(step, Parallel):
+        return [f"{branch.name}: {plan.steps[branch.next].id}" for branch in step.branches]
+    return [f"{arm.name} {arm.weight:g}: {plan.steps[arm.next].id}" for arm in step.arms]
 
 
 def _wait(step: Wait, plan: Plan) -> str:
@@ -263,7 +298,12 @@ def _wait(step: Wait, plan: Plan) -> str:
     if step.local is not None:
         zone = "the contact's time zone" if step.local.zone == "contact" else step.local.zone
         words.append(f"until {step.local.time} in {zone}")
+    if step.date is not None:
+        words.append(f"until {picture.date_of(step.date)}")
+    if step.window is not None:
+        words.append(f"until it is {picture.window(step.window)}")
     words += [f"or {plan.subscriptions[until.subscription].filter.event}" for until in step.until]
+    words += [f"or {_short(plan.criteria[way.criteria])}" for way in step.watches]
     return " ".join(words).removeprefix("or ")
 
 

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest_asyncio
 from temporalio.testing import WorkflowEnvironment
 
+from core.database import Database
 from core.payloads import data_converter
+from core.settings import Settings
+from engine.acting import Acting
+from tests.engine.steps_world import World
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -31,3 +35,11 @@ async def brief_histories() -> AsyncIterator[WorkflowEnvironment]:
         dev_server_extra_args=["--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=30"],
     ) as environment:
         yield environment
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def world(database: Database, settings: Settings) -> AsyncIterator[World]:
+    """An installation in which steps can be done."""
+    acting = Acting(database, settings)
+    yield World(database, settings, acting)
+    await acting.close()

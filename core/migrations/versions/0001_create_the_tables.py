@@ -26,6 +26,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("digest", name=op.f("uq_api_key_digest")),
     )
     op.create_table(
+        "applied_visit",
+        sa.Column("enrollment_id", sa.BigInteger(), nullable=False),
+        sa.Column("visit", sa.Integer(), nullable=False),
+        sa.Column("applied_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("enrollment_id", "visit", name=op.f("pk_applied_visit")),
+        comment="Visits whose effect must not happen twice: scores, entries into other journeys",
+    )
+    op.create_table(
         "attribute",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("type", sa.Text(), nullable=False),
@@ -38,6 +46,29 @@ def upgrade() -> None:
         comment="The typed custom attributes that contacts may carry in contact.attributes",
     )
     op.create_table(
+        "call_attempt",
+        sa.Column("enrollment_id", sa.BigInteger(), nullable=False),
+        sa.Column("visit", sa.Integer(), nullable=False),
+        sa.Column("began_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "next_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="When it is tried again; null once it is settled",
+        ),
+        sa.Column("attempts", sa.SmallInteger(), nullable=False),
+        sa.Column("status", sa.SmallInteger(), nullable=True, comment="Of HTTP; null where there was no answer"),
+        sa.Column(
+            "goes_to",
+            sa.SmallInteger(),
+            nullable=True,
+            comment="The step that the contact goes to; null until it is settled",
+        ),
+        sa.Column("via", sa.Text(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("enrollment_id", "visit", name=op.f("pk_call_attempt")),
+    )
+    op.create_table(
         "caught_letter",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
@@ -47,6 +78,13 @@ def upgrade() -> None:
         sa.Column("source", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_caught_letter")),
         comment="What the built-in mailbox caught in demo mode; the newest are kept",
+    )
+    op.create_table(
+        "child_run",
+        sa.Column("enrollment_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("parent_id", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("enrollment_id", name=op.f("pk_child_run")),
+        comment="Enrollments that a step of another enrollment asked for; the parent is told of their end",
     )
     op.create_table(
         "contact",
@@ -79,6 +117,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_contact_import")),
         sa.UniqueConstraint("fingerprint", name=op.f("uq_contact_import_fingerprint")),
     )
+    op.create_table(
+        "conversion",
+        sa.Column("enrollment_id", sa.BigInteger(), nullable=False),
+        sa.Column("event_id", sa.BigInteger(), nullable=False),
+        sa.Column("occurred_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("value", sa.Double(), nullable=True),
+        sa.Column("journey_id", sa.Integer(), nullable=False),
+        sa.Column("version_id", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("enrollment_id", "event_id", name=op.f("pk_conversion")),
+    )
+    op.create_index("ix_conversion_contact_id", "conversion", ["contact_id"], unique=False)
+    op.create_index("ix_conversion_journey_id_occurred_at", "conversion", ["journey_id", "occurred_at"], unique=False)
     op.create_table(
         "enrollment",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -295,6 +346,30 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_segment_name")),
     )
     op.create_table(
+        "sending_turn",
+        sa.Column("enrollment_id", sa.BigInteger(), nullable=False),
+        sa.Column("visit", sa.Integer(), nullable=False),
+        sa.Column("leaves_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("enrollment_id", "visit", name=op.f("pk_sending_turn")),
+        comment="Turns that messages of a journey with a limit a minute have taken",
+    )
+    op.create_table(
+        "split_decision",
+        sa.Column("journey_id", sa.Integer(), nullable=False),
+        sa.Column("salt", sa.Text(), nullable=False, comment="Names the split"),
+        sa.Column("arms", sa.Text(), nullable=False, comment="Their names; other arms are another split"),
+        sa.Column("arm", sa.Text(), nullable=False),
+        sa.Column(
+            "figures",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="Contacts and successes of each arm when it was decided",
+        ),
+        sa.Column("reason", sa.Text(), nullable=False, comment="significance or deadline"),
+        sa.Column("decided_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("journey_id", "salt", "arms", name=op.f("pk_split_decision")),
+    )
+    op.create_table(
         "step_visit",
         sa.Column("arrived_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("enrollment_id", sa.BigInteger(), nullable=False),
@@ -506,6 +581,8 @@ def downgrade() -> None:
     op.drop_table("template")
     op.drop_table("suppression")
     op.drop_table("step_visit")
+    op.drop_table("split_decision")
+    op.drop_table("sending_turn")
     op.drop_table("segment")
     op.drop_table("rate_limit")
     op.drop_table("provider")
@@ -534,11 +611,17 @@ def downgrade() -> None:
     op.drop_index("ix_enrollment_entering", table_name="enrollment", postgresql_where=sa.text("state = 'entering'"))
     op.drop_index("ix_enrollment_contact_id", table_name="enrollment")
     op.drop_table("enrollment")
+    op.drop_index("ix_conversion_journey_id_occurred_at", table_name="conversion")
+    op.drop_index("ix_conversion_contact_id", table_name="conversion")
+    op.drop_table("conversion")
     op.drop_table("contact_import")
     op.drop_index("ix_contact_created_at", table_name="contact")
     op.drop_table("contact")
+    op.drop_table("child_run")
     op.drop_table("caught_letter")
+    op.drop_table("call_attempt")
     op.drop_table("attribute")
+    op.drop_table("applied_visit")
     op.drop_table("api_key")
     op.execute("drop sequence event_id_seq")
     # ### end Alembic commands ###

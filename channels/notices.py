@@ -1,0 +1,77 @@
+"""Letters to the staff: rows of the ledger like any other, but to an address that stands in the journey.
+
+No consent is asked for and no unsubscribing offered; their purpose is `staff`, and whatever counts messages to contacts
+leaves them out. The text stands in the plan of the journey's version, so there is no template.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from channels import providers
+from channels.requests import Item, Verdict
+from contacts import identities
+from core.database import driver
+from core.ids import message_id
+
+STAFF = "staff"
+"""The purpose of such letters."""
+
+_INSERT = """
+insert into message (id, created_at, contact_id, enrollment_id, version_id, visit, step, provider_id, state, channel,
+    purpose, address)
+select n.id, %(at)s, e.contact_id, e.id, %(version_id)s, n.visit, %(step)s, cast(%(provider_id)s as smallint), 10,
+    %(channel)s, 'staff', %(address)s
+from unnest(%(ids)s::uuid[], %(enrollments)s::bigint[], %(visits)s::int[]) as n (id, enrollment_id, visit)
+join enrollment e on e.id = n.enrollment_id join contact c on c.id = e.contact_id
+on conflict do nothing
+"""
+_PRESENT = """
+select m.enrollment_id, p.name from message m join provider p on p.id = m.provider_id
+where m.created_at = %(at)s and m.id = any(%(ids)s)
+"""
+
+
+@dataclass(frozen=True)
+class NoticeRequest:
+    """A batch of tokens that stand on the same step that notifies."""
+
+    version_id: int
+    step: int
+    channel: str
+    address: str
+    at: datetime
+    """When the batch was made; the same on every retry."""
+    items: list[Item]
+
+
+async def prepare_notices(connection: AsyncConnection, request: NoticeRequest) -> list[Verdict]:
+    """Write the ledger rows, as one part of the caller's transaction; a repeat changes nothing.
+
+    Returns:
+        Who carries each; nothing for contacts who were erased.
+
+    Raises:
+        Misconfigured: no provider carries the channel.
+    """
+    await identities.hold_off_erasure(connection)
+    provider_id, _ = await providers.choose(connection, request.channel)
+    ids = [message_id(item.enrollment_id, item.visit) for item in request.items]
+    raw = await driver(connection)
+    await raw.execute(
+        _INSERT,
+        {
+            "at": request.at,
+            "version_id": request.version_id,
+            "step": request.step,
+            "provider_id": provider_id,
+            "channel": request.channel,
+            "address": request.address,
+            "ids": ids,
+            "enrollments": [item.enrollment_id for item in request.items],
+            "visits": [item.visit for item in request.items],
+        },
+    )
+    rows = await (await raw.execute(_PRESENT, {"at": request.at, "ids": ids})).fetchall()
+    return [Verdict(enrollment, "deliver", provider=provider) for enrollment, provider in rows]
