@@ -81,7 +81,7 @@ def _lines(value: Any, depth: int) -> list[str]:
     if not isinstance(value, Mapping):
         return [f"{indent}{_scalar(value)}"]
     lines = []
-    for key, one in value.items():
+    for key, one in sorted(value.items(), key=lambda item: (item[0] != "kind", item[0])):  # databases forget the order
         if one in (None, [], {}, ""):
             continue
         if isinstance(one, Mapping | list):

@@ -1,5 +1,6 @@
 """Commands about journeys as written and published."""
 
+import difflib
 import getpass
 import json as json_format
 import sys
@@ -9,10 +10,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.syntax import Syntax
 
 from core.cli import complain, connected, console, output, plain_errors, run
 from core.errors import InvalidInput, Problem
-from journeys import compiler, picture, store
+from journeys import canonical, compiler, picture, store
 from journeys.edits import Standing, Unplaced, placed
 from journeys.language import json_schema
 from journeys.loader import load
@@ -141,6 +143,28 @@ def _user() -> str | None:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user need not have a name
         return None
+
+
+@app.command("diff")
+def diff_journeys(
+    old: Annotated[Path, typer.Argument(help="A YAML file.")],
+    new: Annotated[Path, typer.Argument(help="Another one.")],
+    json: _Json = False,
+) -> None:
+    """Show how two journeys differ in meaning; exits with 1 if they do, with 2 if one cannot be read."""
+    try:
+        before, after = (compiler.compile(load(_content(file), str(file))) for file in (old, new))
+    except InvalidInput as error:
+        complain(error)
+        raise typer.Exit(2) from error
+    texts = canonical.text(before).splitlines(), canonical.text(after).splitlines()
+    lines = list(difflib.unified_diff(texts[0], texts[1], str(old), str(new), lineterm=""))
+    if json:
+        output({"same": before == after, "diff": lines}, json=True)
+    else:
+        console.print(Syntax("\n".join(lines), "diff", background_color="default", word_wrap=True) if lines else "same")
+    if before != after:
+        raise typer.Exit(1)
 
 
 @app.command("list")

@@ -7,6 +7,7 @@ message that is under way keeps its visit, from which its id is derived, and whe
 new version.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -99,8 +100,8 @@ def _is_numbered(plan: Plan, number: int) -> bool:
 
 
 def _aligned(old: Plan, olds: Sequence[int], new: Plan, news: Sequence[int]) -> dict[int, int]:
-    left = [repr(canonical.content(old, number)) for number in olds]
-    right = [repr(canonical.content(new, number)) for number in news]
+    left = [json.dumps(canonical.content(old, number), sort_keys=True) for number in olds]
+    right = [json.dumps(canonical.content(new, number), sort_keys=True) for number in news]
     blocks = SequenceMatcher(None, left, right, autojunk=False).get_matching_blocks()
     return {olds[block.a + i]: news[block.b + i] for block in blocks for i in range(block.size)}
 

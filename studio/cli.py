@@ -21,6 +21,7 @@ import engine.enrollment_cli
 import journeys.cli
 import segments.cli
 import studio.demo.cli
+import studio.pull
 import studio.push
 import tracker.cli
 from core import access, cli, logs, metrics, migrate, temporal
@@ -260,7 +261,7 @@ def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 # The packages' commands: those that bring their own groups or stand at the top, then those that are one group.
-for _commands in (contacts.cli.app, channels.cli.app, studio.push.app, studio.demo.cli.app):
+for _commands in (contacts.cli.app, channels.cli.app, studio.push.app, studio.pull.app, studio.demo.cli.app):
     app.add_typer(_commands)
 app.add_typer(segments.cli.app, name="segment", help="Segments: named sets of contacts.")
 journeys.cli.app.add_typer(engine.cli.app)

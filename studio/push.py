@@ -58,7 +58,7 @@ async def push(
     Raises:
         InvalidInput: every problem of every file.
     """
-    files = _files(folder)
+    files = files_of(folder)
     problems: list[Problem] = []
     pushed: list[Pushed] = []
 
@@ -121,13 +121,15 @@ def _content(file: Path) -> bytes:
         raise InvalidInput(Problem(f"cannot be read: {error.strerror}", "", str(file), 1, 1)) from error
 
 
-def _files(folder: Path) -> Mapping[str, list[Path]]:
+def files_of(folder: Path) -> Mapping[str, list[Path]]:
+    """The files of a folder by kind (templates, segments, journeys), in the order of their paths.
+
+    Raises:
+        InvalidInput: there is no such folder, or nothing in it, or too much.
+    """
     if not folder.is_dir():
         raise InvalidInput(Problem("there is no such folder", "name a folder", str(folder), 1, 1))
-    found = {
-        kind: sorted(file for file in (folder / kind).rglob("*") if file.is_file() and file.suffix in endings)
-        for kind, endings in _KINDS.items()
-    }
+    found = contents(folder)
     number = sum(map(len, found.values()))
     if not number:
         message = "nothing to publish: there are no files in templates/, segments/ or journeys/"
@@ -135,6 +137,14 @@ def _files(folder: Path) -> Mapping[str, list[Path]]:
     if number > _FILES_LIMIT:
         raise InvalidInput(Problem(f"{number} files, more than {_FILES_LIMIT}", "push its parts", str(folder), 1, 1))
     return found
+
+
+def contents(folder: Path) -> dict[str, list[Path]]:
+    """Like `files_of`, also when there are none."""
+    return {
+        kind: sorted(file for file in (folder / kind).rglob("*") if file.is_file() and file.suffix in endings)
+        for kind, endings in _KINDS.items()
+    }
 
 
 def _by_need(files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
