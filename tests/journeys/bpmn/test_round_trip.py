@@ -1,0 +1,57 @@
+"""YAML to BPMN and back: the same plan, ids, names and order."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+import journeys
+from examples import PORTAL, SHOP
+from journeys import bpmn
+from tests.journeys.bpmn.samples import EVERY_KIND
+from tests.journeys.bpmn.strategies import loaded, written_journeys
+
+EXAMPLES = [*PORTAL.glob("journeys/*.yaml"), *SHOP.glob("journeys/*.yaml")]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(text=written_journeys())
+def test_the_plan_is_the_same_after_a_round_trip(text: str) -> None:
+    journey = loaded(text)
+    drawing = bpmn.export(journey)
+    back = bpmn.read(drawing.encode(), "x.bpmn")
+    assert back.left_out == ()
+    again = journeys.load(back.text)
+    assert journeys.compile(again) == journeys.compile(journey)
+    assert bpmn.export(again) == drawing
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: str(file.stem))
+def test_examples_come_back_as_they_are_written(file: Path) -> None:
+    journey = journeys.load(file.read_bytes(), str(file))
+    back = journeys.load(bpmn.read(bpmn.export(journey).encode()).text)
+    assert back.document.data == journey.document.data
+    assert list(back.document.data) == list(journey.document.data)
+    assert journeys.compile(back) == journeys.compile(journey)
+
+
+def test_every_kind_comes_back_as_it_is_written() -> None:
+    journey = journeys.load(EVERY_KIND)
+    back = bpmn.read(bpmn.export(journey).encode())
+    assert journeys.load(back.text).document.data == journey.document.data | {"exit": {"event": "contact.left"}}
+    assert back.journey == "every-kind"
+
+
+def test_a_way_that_is_never_gone_is_kept() -> None:
+    text = """\
+journey: x
+steps:
+  - wait: forever
+    until: {event: a, then: [{send: email, template: t}, end]}
+  - goto: last
+  - {id: between, send: email, template: t}
+  - {wait: 1h}
+  - {id: last, if: {contact.tags: a}, then: between}
+"""
+    journey = journeys.load(text)
+    assert journeys.compile(journeys.load(bpmn.read(bpmn.export(journey).encode()).text)) == journeys.compile(journey)
