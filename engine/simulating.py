@@ -7,7 +7,7 @@ afterwards and needs no database. See docs/simulation.md for what is frozen at t
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ from core.clock import now
 from core.database import Database
 from core.errors import InvalidInput, NotFound
 from core.settings import Settings
+from engine.activities import rules_of
+from engine.versions import Version
 from journeys import compiler, loader, references, simulation, store
-from journeys.plan import Plan, Send
+from journeys.plan import Plan, Send, Update, Wait
 from journeys.responses import parse
 from journeys.simulation import Decision, Note, Person, Scenario
 from journeys.tally import Result, priced
@@ -276,6 +278,8 @@ async def _facts(
         for test in resolved.tests:
             test.passed.update(await _matching(connection, test.criteria, contacts, scenario.start))
         world.asked.append(resolved)
+    for name, values in world.values.items():
+        await _values(connection, name, values, contacts)
     for channel, purpose in sorted({(step.channel, step.purpose) for step in _senders(scenario.plan)}):
         await _addresses(connection, world, channel, contacts)
         await _consents(connection, world, channel, purpose, contacts)
@@ -317,6 +321,18 @@ async def _addresses(connection: AsyncConnection, world: "Installation", channel
             )
 
 
+async def _values(connection: AsyncConnection, attribute: str, found: dict[int, Any], contacts: Sequence[int]) -> None:
+    for chunk in _chunks(contacts):
+        rows = await connection.execute(
+            text(
+                "select id, attributes -> cast(:name as text) as value from contact "
+                "where id = any(:ids) and attributes ? :name"
+            ),
+            {"ids": list(chunk), "name": attribute},
+        )
+        found.update((row.id, row.value) for row in rows)
+
+
 async def _consents(
     connection: AsyncConnection, world: "Installation", channel: str, purpose: str, contacts: Sequence[int]
 ) -> None:
@@ -336,7 +352,7 @@ async def _ledger(
     connection: AsyncConnection, world: "Installation", channel: str, contacts: Sequence[int], start: float
 ) -> None:
     """Messages of before the start that frequency caps still count."""
-    if world.rules.cap is None:
+    if not world.cap_seconds:
         return
     begin = datetime.fromtimestamp(start, UTC)
     for chunk in _chunks(contacts):
@@ -348,7 +364,7 @@ async def _ledger(
             {
                 "ids": list(chunk),
                 "channel": channel,
-                "since": begin - timedelta(seconds=world.rules.cap_seconds),
+                "since": begin - timedelta(seconds=world.cap_seconds),
                 "start": begin,
             },
         )
@@ -363,19 +379,23 @@ class Installation:
         self.questions = plan.criteria
         self.asked: list[Question] = []
         """By the criterion's number."""
-        self.rules = rules_of(plan)
+        self.rules = {number: _rules(plan, step) for number, step in enumerate(plan.steps) if isinstance(step, Send)}
+        """By the number of the step."""
+        self.cap_seconds = max((one.cap_seconds for one in self.rules.values() if one.cap is not None), default=0)
         self.addresses: dict[str, dict[int, str]] = {}
         """Channel to contact to address."""
         self.suppressed: dict[tuple[str, str], str] = {}
         """(channel, address) to the reason."""
         self.consents: dict[tuple[str, str], dict[int, bool]] = {}
         """(channel, purpose) to contact to granted."""
+        self.values: dict[str, dict[int, Any]] = {name: {} for name in _read_attributes(plan)}
+        """Attribute to contact to value."""
         self.sent_before: dict[tuple[int, str], list[float]] = defaultdict(list)
         """(contact, channel) to when."""
 
     def may_send(self, person: Person, number: int, step: Send, at: float, supposed: Supposed) -> Decision:
         """What `channels.policy` says, with the messages of the simulation counted."""
-        pair = (step.channel, step.purpose)
+        pair, rules = (step.channel, step.purpose), self.rules[number]
         address = self.addresses[step.channel].get(person.id)
         facts = Facts(
             step.channel,
@@ -385,26 +405,20 @@ class Installation:
             supposed.consents.get(pair, self.consents[pair].get(person.id)),
             self.suppressed.get((step.channel, address)) if address else None,
             person.zone,
-            self._repeated(number, at, supposed),
-            self._lately(person.id, step.channel, at, supposed),
+            _repeated(rules, number, at, supposed),
+            self._lately(rules, person.id, step.channel, at, supposed),
         )
-        decision = decide(facts, datetime.fromtimestamp(at, UTC), self.rules)
+        decision = decide(facts, datetime.fromtimestamp(at, UTC), rules)
         if isinstance(decision, Skip):
             return Decision("skip", str(decision))
         if isinstance(decision, DelayUntil):
-            return Decision("delay", "quiet hours", decision.at.timestamp())
+            return Decision("delay", "quiet hours or send window", decision.at.timestamp())
         return _SEND
 
-    def _repeated(self, number: int, at: float, supposed: Supposed) -> bool:
-        since = at - self.rules.duplicate_seconds
-        return self.rules.duplicate_seconds > 0 and any(
-            one.step == number and one.at > since and "skipped" not in one.states for one in supposed.messages
-        )
-
-    def _lately(self, contact: int, channel: str, at: float, supposed: Supposed) -> int:
-        if self.rules.cap is None:
+    def _lately(self, rules: Rules, contact: int, channel: str, at: float, supposed: Supposed) -> int:
+        if rules.cap is None:
             return 0
-        since = at - self.rules.cap_seconds
+        since = at - rules.cap_seconds
         before = sum(when > since for when in self.sent_before.get((contact, channel), ()))
         return before + sum(
             one.channel == channel and one.at > since and "skipped" not in one.states for one in supposed.messages
@@ -418,16 +432,30 @@ class Installation:
         """The criterion in words."""
         return self.asked[criterion].words
 
+    def value(self, person: Person, attribute: str) -> Any:
+        """What the attribute held at the start."""
+        return self.values[attribute].get(person.id)
+
 
 _SEND = Decision("send")
 
 
-def rules_of(plan: Plan) -> Rules:
-    """The quiet hours and caps of a journey, as the policy takes them."""
-    rules = Rules(cap=plan.rules.cap, cap_seconds=plan.rules.cap_seconds)
-    if plan.rules.quiet is not None:
-        rules = replace(rules, quiet_from=plan.rules.quiet[0], quiet_to=plan.rules.quiet[1])
-    return rules
+def _repeated(rules: Rules, number: int, at: float, supposed: Supposed) -> bool:
+    since = at - rules.duplicate_seconds
+    return rules.duplicate_seconds > 0 and any(
+        one.step == number and one.at > since and "skipped" not in one.states for one in supposed.messages
+    )
+
+
+def _rules(plan: Plan, step: Send) -> Rules:
+    """What the engine gives the policy for messages of this step."""
+    return rules_of(Version(0, 0, plan.journey, plan, {}), step)
+
+
+def _read_attributes(plan: Plan) -> set[str]:
+    """The attributes whose values the simulation needs."""
+    dates = {step.date.attribute for step in plan.steps if isinstance(step, Wait) and step.date is not None}
+    return dates | {name for step in plan.steps if isinstance(step, Update) for name, _ in step.scores}
 
 
 async def _entry_properties(connection: AsyncConnection, plan: Plan, contact: int) -> dict[str, Any]:

@@ -12,10 +12,10 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from core.errors import InvalidInput, Problem
-from journeys.calendar import next_local
+from journeys.calendar import date_due, next_local, window_opens
 from journeys.machine import (
     Batch,
     Due,
@@ -33,7 +33,22 @@ from journeys.machine import (
     advance,
     choose_arm,
 )
-from journeys.plan import Call, Choose, Delete, Enroll, LocalTime, Notify, Plan, Send, Show, Split, Step, Update, Wait
+from journeys.plan import (
+    ANY_EVENT,
+    Call,
+    Choose,
+    Delete,
+    Enroll,
+    LocalTime,
+    Notify,
+    Plan,
+    Send,
+    Show,
+    Split,
+    Step,
+    Update,
+    Wait,
+)
 from journeys.responses import Response, Responses, chance
 from journeys.tally import DAY, Result, Tally
 from segments import eventfilter
@@ -45,6 +60,10 @@ GROUP = 8
 
 MOST_VISITS = 50_000
 """Of one contact. A loop with a wait of a second would go on for millions."""
+
+_LOOK = DAY
+"""A wait for criteria is looked at again after each event of the contact, and this often. (The engine looks more often,
+but what it would find changed is frozen here.)"""
 
 _TOGETHER = ("message.opened", "message.clicked")
 _KNOWN_PROPERTIES = ("journey", "step", "template")
@@ -78,6 +97,9 @@ class World(Protocol):
 
     def words(self, criterion: int) -> str:
         """The criterion in words."""
+
+    def value(self, person: Person, attribute: str) -> Any:
+        """What a contact's attribute holds at the start; None if nothing."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +203,7 @@ class _Events:
         known = {"journey": self._plan.journey, "step": sender.id, "template": getattr(sender, "template", None)}
         for number, subscription in enumerate(self._plan.subscriptions):
             where = subscription.filter.where
-            if subscription.filter.event != event:
+            if subscription.filter.event not in {event, ANY_EVENT}:
                 continue
             # Of a message's event the journey, step and template are known; other properties are taken as fitting.
             tests = {name: where[name] for name in _KNOWN_PROPERTIES if name in where}
@@ -408,7 +430,7 @@ class _Group:
             case Choose():
                 return self._choose(person, number, step, visit, now)
             case Update():
-                self._update(person.id, step)
+                self._update(person, step)
                 return Went(person.id, visit, step.next)
             case Wait():
                 return self._wait(person, number, step, visit, now)
@@ -424,9 +446,34 @@ class _Group:
         raise TypeError(f"step {step.id} cannot be simulated")
 
     def _wait(self, person: Person, number: int, step: Wait, visit: int, now: float) -> Due | Went:
+        """How long a wait lasts that depends on criteria, a date or a clock."""
+        supposed = self._supposed[person.id]
+        for watch in step.watches:
+            if self._world.holds(watch.criteria, person, now, supposed):
+                self._say(person.id, now, number, f"{self._world.words(watch.criteria)}: holds")
+                return Went(person.id, visit, watch.next, "criteria")
+        at = datetime.fromtimestamp(now, UTC)
+        if step.date is not None:
+            due = date_due(self._value(person, step.date.attribute), step.date, person.zone, at)
+            if due is None:
+                return Went(person.id, visit, step.date.missing, "missing")
+            late = due <= at and not step.date.yearly
+            return Went(person.id, visit, step.next, "timeout") if late else Due(person.id, visit, due.timestamp())
+        if step.window is not None:
+            opened = window_opens(at, step.window, person.zone)
+            shut = opened is not None and opened > at
+            return (
+                Due(person.id, visit, opened.timestamp())
+                if opened is not None and shut
+                else Went(person.id, visit, step.next, "timeout")
+            )
         if step.local is not None:
             return Due(person.id, visit, self._calendar.next(step.local, person.zone, now))
-        raise TypeError(f"the wait {step.id} cannot be simulated")
+        return Due(person.id, visit, None, (now // _LOOK + 1) * _LOOK)
+
+    def _value(self, person: Person, attribute: str) -> Any:
+        written = self._supposed[person.id].attributes
+        return written[attribute] if attribute in written else self._world.value(person, attribute)
 
     def _send(self, person: Person, number: int, step: Send, visit: int, now: float) -> Went | Held:
         supposed = self._supposed[person.id]
@@ -461,9 +508,13 @@ class _Group:
                 return Went(person.id, visit, to, f"branch:{place + 1}")
         return Went(person.id, visit, step.otherwise, "otherwise")
 
-    def _update(self, contact: int, step: Update) -> None:
-        supposed = self._supposed[contact]
+    def _update(self, person: Person, step: Update) -> None:
+        supposed = self._supposed[person.id]
         supposed.attributes.update(step.attributes)
+        for name, amount in step.scores:
+            before = self._value(person, name)
+            counted = isinstance(before, int | float) and not isinstance(before, bool)
+            supposed.attributes[name] = (before if counted else 0) + amount
         supposed.tags.update(dict.fromkeys(step.add_tags, True))
         supposed.tags.update(dict.fromkeys(step.remove_tags, False))
         for channel, purpose, granted in step.consents:
@@ -476,6 +527,10 @@ class _Group:
 
 _WAYS = {
     "entry": "enters",
+    "criteria": "the criteria hold",
+    "missing": "there is no such date",
+    "join": "the branches have met",
+    "overdue": "passed over, because it is overdue",
     "next": "goes on",
     "event": "the event came",
     "timeout": "the time has come",
@@ -485,7 +540,11 @@ _WAYS = {
 
 def _came(visit: Visit) -> str:
     kind, _, name = visit.via.partition(":")
-    return {"branch": f"branch {name} holds", "arm": f"is given arm {name}"}.get(kind) or _WAYS.get(kind, visit.via)
+    return {
+        "branch": f"branch {name} holds",
+        "arm": f"is given arm {name}",
+        "parallel": f"begins the branch {name}",
+    }.get(kind) or _WAYS.get(kind, visit.via)
 
 
 def _shown(at: float) -> str:

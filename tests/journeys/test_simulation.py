@@ -11,7 +11,27 @@ from hypothesis import strategies as st
 
 from core.errors import InvalidInput
 from core.ids import seed
-from journeys.plan import Choose, End, Entry, EventFilter, LocalTime, Plan, Send, Subscription, Until, Update, Wait
+from journeys.plan import (
+    Branch,
+    Choose,
+    DateOf,
+    Delete,
+    End,
+    Entry,
+    EventFilter,
+    LocalTime,
+    Notify,
+    Parallel,
+    Plan,
+    Send,
+    Subscription,
+    Until,
+    Update,
+    Wait,
+    Watch,
+    Window,
+)
+from journeys.plan import Join as JoinStep
 from journeys.responses import chance, parse
 from journeys.simulation import Decision, Note, Person, Scenario, simulate
 from journeys.tally import DAY, Result, priced
@@ -39,6 +59,9 @@ class Simple:
 
     def words(self, criterion: int) -> str:
         return f"criterion {criterion}"
+
+    def value(self, person: Person, attribute: str) -> Any:
+        return {"birthday": "1990-11-05", "score": person.id}.get(attribute)
 
 
 def people(count: int) -> list[Person]:
@@ -265,6 +288,40 @@ def test_chances_spread_evenly_and_differ_by_everything_they_are_made_of() -> No
     one = (0, 1, 2, 3, "a")
     others = [(9, 1, 2, 3, "a"), (0, 9, 2, 3, "a"), (0, 1, 9, 3, "a"), (0, 1, 2, 9, "a"), (0, 1, 2, 3, "b")]
     assert len({chance(*values) for values in [one, *others]}) == 6
+
+
+def test_every_kind_of_wait_and_step_has_its_place() -> None:
+    plan = Plan(
+        journey="many",
+        title="Many",
+        entry=Entry(),
+        steps=(
+            Parallel(id="both", branches=(Branch(name="a", next=1), Branch(name="b", next=2))),
+            Wait(id="birthday", date=DateOf(attribute="birthday", zone="UTC", yearly=True, missing=8), next=3),
+            Wait(id="open", window=Window(start="18:00", end="20:00", zone="UTC"), next=3),
+            JoinStep(id="join", next=4),
+            Update(id="score", scores=(("score", 2.0),), next=5),
+            Wait(id="until", watches=(Watch(criteria=0, next=6),), watch_subscription=0, next=6),
+            Notify(id="tell", to="a@example.com", subject="s", text="t", next=7),
+            Delete(id="delete", outcome="gone"),
+            End(id="lost", outcome="lost"),
+        ),
+        criteria=({"contact.score": 3},),
+        subscriptions=(Subscription(role="watch", filter=EventFilter(event="*")),),
+    )
+
+    class Scoring(Simple):
+        def holds(self, _criterion: int, _person: Person, _at: float, supposed: Supposed) -> bool:
+            return bool(supposed.attributes["score"] == 3.0)
+
+    told: list[Note] = []
+    result = simulate(scenario(plan=plan), people(2), Scoring(), tell=told.append)
+    assert outcomes(result) == {"gone": 1}  # the other one's score is four
+    assert result.seconds_median == 3 * DAY + 3600  # the birthday, at ten
+    at_days_end = [(one.day, one.step, one.contacts) for one in result.standing]
+    assert at_days_end[:4] == [(1, "birthday", 2), (2, "birthday", 2), (3, "birthday", 2), (4, "until", 1)]
+    assert at_days_end[-1] == (10, "until", 1)
+    assert "open: waits until 2026-11-02 18:00:00 UTC" in [f"{note.step}: {note.what}" for note in told]
 
 
 def test_a_loop_that_goes_round_too_often_is_refused() -> None:

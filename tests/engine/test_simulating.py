@@ -1,0 +1,340 @@
+"""Simulation against the engine that it foretells: the same contacts, the same answers, the same messages."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from temporalio.testing import ActivityEnvironment
+
+import contacts
+from channels import Delivery, providers, templates
+from core.clock import now
+from core.database import Database
+from core.errors import InvalidInput, NotFound
+from core.ids import seed
+from core.schema import metadata
+from core.settings import Settings
+from engine import simulating
+from engine.activities import Activities
+from engine.simulating_screen import bar
+from engine.versions import Versions
+from engine.wire import HandOver, RecordRequest, StepRequest
+from journeys import store
+from journeys.machine import Batch, Heard, Input, Join, Tokens, Went, advance
+from journeys.plan import Choose, Plan, Send
+
+JOURNEY = """
+journey: compare
+enter: {event: asked, where: {contact.age: {gte: 18}}}
+steps:
+  - {id: letter, send: email, template: letter}
+  - wait: 4h
+    id: pause
+    until: {event: answered}
+    then: thanks
+  - if: {contact.tags: vip}
+    then: [{id: vip-letter, send: email, template: letter}]
+    else: [{update: {tags: {add: quiet}, consents: {email: {news: true}}}}]
+  - if: {contact.tags: quiet, contact.consents: {channel: email, purpose: news}}
+    then: [{id: quiet-letter, send: email, template: letter, purpose: news}]
+  - if: {message: {template: letter, state: clicked, within: 1d}}
+    then: [{end: clicked}]
+  - end: silent
+  - {id: thanks, send: email, template: letter, purpose: transactional}
+  - end: answered
+"""
+LETTER = """---
+template: letter
+subject: "Dear {{ contact.first_name }}, about {{ event.topic | default('nothing') }}"
+---
+<p>Hello {{ contact.first_name }}. <a href="{{ unsubscribe_url }}">stop</a></p>
+"""
+# One contact a row: id, consent to marketing by email, address, tags, age.
+PEOPLE: list[tuple[int, bool | None, str | None, list[str], int]] = [
+    (1, True, "one@example.com", ["vip"], 30),
+    (2, True, "two@example.com", [], 30),
+    (3, None, "three@example.com", ["vip"], 30),
+    (4, False, "four@example.com", [], 30),
+    (5, True, "five@example.com", ["vip", "quiet"], 30),
+    (6, True, None, [], 30),
+    (7, True, "not an address", [], 30),
+    (8, True, "suppressed@example.com", ["vip"], 30),
+    (9, True, "nine@example.com", [], 12),
+]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def installed(database: Database, settings: Settings) -> Database:
+    """Contacts of many kinds, a template, a provider and the journey."""
+    async with database.begin() as connection:
+        await contacts.attributes.register(connection, {"age": "number", "first_name": "text"})
+        await providers.add(connection, settings, "main", "blackhole://")
+        await templates.publish(connection, LETTER, "letter.html")
+        for number, consent, address, tags, age in PEOPLE:
+            await connection.execute(
+                text(
+                    "insert into contact (id, tags, attributes) overriding system value values "
+                    "(:id, :tags, jsonb_build_object('age', cast(:age as int), 'first_name', 'Ann'))"
+                ),
+                {"id": number, "tags": tags, "age": age},
+            )
+            if address is not None:
+                await connection.execute(
+                    text("insert into identity (kind, value, contact_id) values ('email', :value, :id)"),
+                    {"value": address, "id": number},
+                )
+            if consent is not None:
+                await connection.execute(
+                    text("insert into consent values (:id, 'email', 'marketing', :consent)"),
+                    {"id": number, "consent": consent},
+                )
+        await contacts.suppressions.suppress(connection, "email", ["suppressed@example.com"], "bounced")
+        await store.publish(connection, JOURNEY, "compare.yaml")
+    return database
+
+
+async def wanted(database: Database, **more: Any) -> simulating.Wanted:
+    async with simulating.read_only(database) as connection:
+        plan, warnings = await simulating.plan_of(connection, "compare")
+    assert warnings == ()
+    values: dict[str, Any] = {"segment": "all", "days": 3} | more
+    return simulating.Wanted(plan, **values)
+
+
+class Engine:
+    """The real machine and the real activities over a database, under a clock that the test sets.
+
+    It does what the cohort workflow does, without Temporal in between.
+    """
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self.database = database
+        self.delivery = Delivery(database, settings)
+        self.activities = Activities(database, settings, self.delivery, Versions())
+        self.environment = ActivityEnvironment()
+        self.clicks = False
+
+    async def run(self, people: list[int], answer: bool) -> None:
+        """Send these contacts through the journey; after an hour of waiting all of them answer, or none."""
+        async with self.database.begin() as connection:
+            found = await store.find(connection, "compare")
+            await connection.execute(
+                text(
+                    "insert into enrollment (id, contact_id, cohort_id, journey_id, version_id, exclusive) "
+                    "overriding system value select id, id, 1, :journey, :version, false "
+                    "from unnest(cast(:ids as int[])) id"
+                ),
+                {"journey": found.id, "version": found.version_id, "ids": people},
+            )
+        begun = now().timestamp()
+        moment: float | None = begun
+        tokens: Tokens = {}
+        inputs: list[Input] = [Join(number, seed(number)) for number in people]
+        while moment is not None:
+            turn = advance(found.plan, tokens, moment, inputs)
+            tokens = turn.tokens
+            record = RecordRequest(
+                cohort_id=1,
+                version_id=found.version_id,
+                visits=[list(row) for row in turn.visits],
+                waits=[list(row) for row in turn.waits],
+                finished=[list(row) for row in turn.finished],
+                over=False,
+            )
+            await self.environment.run(self.activities.record, record)
+            inputs = [
+                one for batch in turn.batches for one in await self._act(found.version_id, found.plan, batch, moment)
+            ]
+            if not inputs:
+                await self._click()  # before time goes on
+                moment = turn.next_due()
+                if answer and moment is not None and moment > begun + 3600:
+                    moment, answer = begun + 3600, False
+                    inputs = [Heard(number, 0) for number in people]
+        await self.delivery.close()
+
+    async def _act(self, version_id: int, plan: Plan, batch: Batch, at: float) -> list[Input]:
+        request = StepRequest(version_id, batch.step, at, [list(member) for member in batch.members])
+        step = plan.steps[batch.step]
+        if isinstance(step, Choose):
+            places = await self.environment.run(self.activities.choose, request)
+            return [Went(*row) for row in places.rows]
+        if not isinstance(step, Send):
+            acted = await self.environment.run(self.activities.act, request)
+            return [Went(*row) for row in acted.went]
+        prepared = await self.environment.run(self.activities.prepare, request)
+        assert prepared.delayed == []
+        for provider, members in prepared.deliver.items():
+            hand_over = HandOver(provider, at, members, False, version_id, batch.step)
+            await self.environment.run(self.activities.deliver, hand_over)
+        return [Went(enrollment, visit, step.next) for enrollment, visit in batch.members]
+
+    async def _click(self) -> None:
+        if self.clicks:
+            async with self.database.begin() as connection:
+                await connection.execute(text("update message set clicked_at = now() where state = 50"))
+
+    async def rows(self, statement: str) -> list[Any]:
+        """What a query gives."""
+        async with self.database.begin() as connection:
+            return list(await connection.execute(text(statement)))
+
+
+@pytest.mark.parametrize("answer", [False, True])
+@pytest.mark.parametrize("click", [False, True])
+async def test_it_foretells_what_the_engine_does(
+    installed: Database, settings: Settings, answer: bool, click: bool
+) -> None:
+    responses = f"clicked={int(click)}@=0s,answered={int(answer)}@=1h"
+    done = await simulating.simulate(installed, await wanted(installed, responses=responses))
+    assert done.not_let_in == 1  # who is twelve
+    engine = Engine(installed, settings)
+    engine.clicks = click
+    await engine.run([number for number, *_, age in PEOPLE if age >= 18], answer)
+
+    names = [step.id for step in (await wanted(installed)).plan.steps]
+    sent = await engine.rows("select step, count(*) from message where state = 50 group by step")
+    assert done.result.sent() == {names[step]: count for step, count in sent}
+    skipped = await engine.rows("select step, reason, count(*) from message where state = 15 group by step, reason")
+    assert {(one.step, one.reason, one.messages) for one in done.result.reasons} == {
+        (names[step], reason, count) for step, reason, count in skipped
+    }
+    ended = await engine.rows("select outcome, count(*) from enrollment group by outcome")
+    assert {one.outcome: one.contacts for one in done.result.outcomes} == dict(ended)
+    visits = await engine.rows("select step, via, count(*) from step_visit group by step, via")
+    assert {(one.step, one.via, one.visits) for one in done.result.ways} == {
+        (names[step], via, count) for step, via, count in visits
+    }
+    assert sum(done.result.sent().values()) > 3
+
+
+async def test_nothing_is_written(installed: Database, settings: Settings) -> None:
+    async def counts() -> dict[str, int]:
+        async with installed.begin() as connection:
+            return {
+                table.name: (await connection.execute(text(f"select count(*) from {table.name}"))).scalar_one()
+                for table in metadata.sorted_tables
+            }
+
+    before = await counts()
+    asked = await wanted(installed, responses="clicked=1,answered=0.5", prices={"email": 0.5})
+    done = await simulating.simulate(installed, asked)
+    assert done.result.cost == 0.5 * sum(done.result.sent().values()) > 0
+    await simulating.tell(installed, settings, await wanted(installed, segment=None, contact="1"))
+    assert await counts() == before
+
+
+async def test_the_transaction_refuses_to_write(installed: Database) -> None:
+    with pytest.raises(DBAPIError, match="read-only transaction"):
+        async with simulating.read_only(installed) as connection:
+            await connection.execute(text("update contact set language = 'ru'"))
+
+
+async def test_the_story_of_a_contact_shows_its_letters_and_reasons(installed: Database, settings: Settings) -> None:
+    asked = await wanted(installed, segment=None, contact="email:one@example.com", properties={"topic": "tea"})
+    story = await simulating.tell(installed, settings, asked)
+    assert story.let_in
+    letters = [line.message for line in story.lines if line.message is not None]
+    assert [letter.subject for letter in letters] == ["Dear Ann, about tea"] * 2
+    assert letters[0].text.startswith("Hello Ann.")
+    words = [f"{line.step}: {line.what}" for line in story.lines]
+    assert "if-1: has the tag vip: holds" in words
+    assert "if-2: has the tag quiet and agreed to news by email: does not hold" in words
+    assert words[-1] == ": the journey ends: silent"
+    child = await simulating.tell(installed, settings, await wanted(installed, segment=None, contact="9"))
+    assert not child.let_in
+    refused = await simulating.tell(installed, settings, await wanted(installed, segment=None, contact="8"))
+    assert "letter: email letter is not sent: suppressed: bounced" in [
+        f"{one.step}: {one.what}" for one in refused.lines
+    ]
+
+
+async def test_caps_count_what_was_sent_before_and_in_the_simulation(installed: Database) -> None:
+    asked = await wanted(installed)
+    capped = asked.plan.model_copy(
+        update={"rules": asked.plan.rules.model_copy(update={"cap": 1, "cap_seconds": 86_400})}
+    )
+    done = await simulating.simulate(installed, simulating.Wanted(capped, segment="all", days=3))
+    assert {(one.step, one.reason) for one in done.result.reasons if "cap" in one.reason} == {
+        ("vip-letter", "frequency_cap: 1 in 1 day, 0:00:00"),
+        ("quiet-letter", "frequency_cap: 1 in 1 day, 0:00:00"),
+    }
+    async with installed.begin() as connection:
+        await connection.execute(
+            text(
+                "insert into message (id, created_at, contact_id, state, channel, purpose) "
+                "select gen_random_uuid(), now() - interval '1 hour', id, 50, 'email', 'marketing' from contact"
+            )
+        )
+    after = await simulating.simulate(installed, simulating.Wanted(capped, segment="all", days=3))
+    assert "letter" not in after.result.sent()
+
+
+async def test_quiet_hours_hold_messages_back(installed: Database) -> None:
+    asked = await wanted(installed)
+    quiet = asked.plan.model_copy(update={"rules": asked.plan.rules.model_copy(update={"quiet": ("00:00", "23:59")})})
+    done = await simulating.simulate(installed, simulating.Wanted(quiet, segment="all", days=3))
+    delayed = sum(row.delayed for row in done.result.messages if row.step == "letter")
+    assert delayed == 3  # the others are skipped at once
+
+
+async def test_bounds_and_missing_names_are_said(installed: Database) -> None:
+    with pytest.raises(InvalidInput, match="say who enters"):
+        await simulating.simulate(installed, await wanted(installed, segment=None))
+    with pytest.raises(InvalidInput, match="more than 5 contacts"):
+        await simulating.simulate(installed, await wanted(installed, most=5))
+    with pytest.raises(NotFound, match="no segment nobody"):
+        await simulating.simulate(installed, await wanted(installed, segment="nobody"))
+    with pytest.raises(InvalidInput, match="from 1 to"):
+        await simulating.simulate(installed, await wanted(installed, days=0))
+    with pytest.raises(NotFound, match="cannot be read"):
+        simulating.source_of("nowhere/x.yaml")
+
+
+async def test_the_command(installed: Database, tmp_path: Path) -> None:
+    async def kaskad(*arguments: str) -> tuple[int, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", "from studio.cli import main; main()", "journey", "simulate", *arguments,
+            cwd=Path(__file__).parents[2],
+            env=os.environ | {"KASKAD_DATABASE": installed.url, "KASKAD_DATA": str(tmp_path), "COLUMNS": "140"},
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, err = await asyncio.wait_for(process.communicate(), 60)
+        return process.returncode or 0, out.decode(), err.decode()
+
+    file = tmp_path / "compare.yaml"
+    file.write_text(JOURNEY.replace("template: letter", "template: unwritten", 1))
+    code, out, err = await kaskad(str(file), "--segment", "all", "--response", "answered=1@=1h", "--price", "email=2")
+    assert code == 0, err
+    for said in (
+        "8 contacts enter, 1 more",
+        "could not be published yet",
+        "no_consent".replace("_", " "),
+        "answered",
+        "█",
+    ):
+        assert said in out
+    code, out, err = await kaskad("compare", "--segment", "all", "--days", "2", "--seed", "7", "--json")
+    assert code == 0, err
+    result = json.loads(out)["result"]
+    assert (result["seed"], result["days"], result["entered"]) == (7, 2, 8)
+    code, out, err = await kaskad("compare", "--contact", "1")
+    assert code == 0, err
+    assert "Dear Ann, about nothing" in out
+    code, _, err = await kaskad("compare", "--segment", "all", "--response", "clicked=often")
+    assert code == 1
+    assert "is not a response" in err
+
+
+def test_bars() -> None:
+    assert bar(10, 10, width=4) == "████"
+    assert bar(5, 10, width=5) == "██▌"
+    assert bar(1, 10_000, width=5) == "▏"
+    assert bar(0, 10) == bar(0, 0) == ""
