@@ -63,7 +63,8 @@ class Cohorts:
                 id=cohort_workflow_id(cohort.id),
                 task_queue=MAIN_QUEUE,
                 start_signal="inform",
-                start_signal_args=[News(joins=placed.joins)],
+                # With the journey's state: who enters after a pause must not be a step ahead of the news of it.
+                start_signal_args=[News(placed.joins, control=cohort.control, state=cohort.state)],
             )
 
     async def hear(self, cohort_id: int, heard: Sequence[tuple[int, int, int]]) -> None:
