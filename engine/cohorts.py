@@ -85,7 +85,13 @@ class Cohorts:
             raise
         return True
 
-    async def retell(self, database: Database, versions: Versions, enrollments: Sequence[int] | None = None) -> int:
+    async def retell(
+        self,
+        database: Database,
+        versions: Versions,
+        enrollments: Sequence[int] | None = None,
+        older_than: timedelta = _RETELL_AFTER,
+    ) -> int:
         """Tell cohorts again of enrollments that are still `entering`: a process may have died after writing them.
 
         Usually it is the worker that is away, and the cohorts were told. So each is left alone for twice as long every
@@ -95,6 +101,7 @@ class Cohorts:
             database: Where the enrollments are.
             versions: The versions they run on.
             enrollments: Which ones; without it, all that have been entering for long.
+            older_than: How long that is.
 
         Returns:
             How many enrollments.
@@ -110,7 +117,7 @@ class Cohorts:
                         "then e.entered_at < now() - cast(:age as interval) else e.id = any(:ids) end "
                         "order by e.cohort_id limit :limit"
                     ),
-                    {"age": _RETELL_AFTER, "limit": _RETELL_LIMIT, "ids": enrollments},
+                    {"age": older_than, "limit": _RETELL_LIMIT, "ids": enrollments},
                 )
             ).all()
             known = await versions.get_all(connection, sorted({row.version_id for row in rows}))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import timedelta
 
 import structlog
 from sqlalchemy import text
@@ -136,6 +137,8 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
                 if not mine:
                     await _pause(stop, _STANDBY_SECONDS)
                     continue
+                # Whoever was the router before is gone, and may have died between writing and telling.
+                await cohorts.retell(database, versions, older_than=timedelta())
                 log.info("router ready")
                 duties = [route, broadcast, control, retell, schedule, keep_house]
                 await _until_one_ends(stop, mine, duties)
