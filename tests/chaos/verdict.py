@@ -122,7 +122,7 @@ def judge(
         taken: the letters of the sink.
         wait_seconds: how long the reference journey waits.
     """
-    counts: Counter[str] = Counter()
+    counts: Counter[str] = Counter({"answers that came too late": 0})
     defects = [
         *_log_defects(people, acknowledged, facts, counts),
         *_run_defects(people, facts, wait_seconds, counts),

@@ -35,8 +35,8 @@ class Bench:
     @activity.defn
     async def record(self, request: RecordRequest) -> None:
         """Remember visits and ends."""
-        self.visits += [(row[0], row[2]) for row in request.visits]
-        self.outcomes |= {row[0]: row[3] for row in request.finished}
+        self.visits += [(one, group.step) for group in request.visits for one in group.enrollments]
+        self.outcomes |= {one: group.outcome for group in request.finished for one in group.enrollments}
         self.over = self.over or request.over
 
     @activity.defn
