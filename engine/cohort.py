@@ -6,32 +6,53 @@ next due time or the next news. It knows ids only.
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from engine.wire import (
+        Arrivals,
         Carried,
         CohortStart,
+        Finishes,
         HandOver,
         News,
         Places,
         Prepared,
         RecordRequest,
         StepRequest,
+        Waits,
         provider_queue,
     )
-    from journeys.machine import Batch, Due, Heard, Held, Input, Join, Stop, Turn, Went, advance, dump, restore
+    from journeys.machine import (
+        Batch,
+        Due,
+        Finish,
+        Heard,
+        Held,
+        Input,
+        Join,
+        Stop,
+        Turn,
+        Visit,
+        Waiting,
+        Went,
+        advance,
+        dump,
+        restore,
+    )
     from journeys.plan import Choose, Plan, Send, Update, Wait
 
 # Work is retried until it succeeds: a contact is never dropped because a database was away.
 _RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=500), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)
 )
+_Row = TypeVar("_Row", Visit, Waiting, Finish)
+_Key = TypeVar("_Key")
 _PRIORITY = {"alert": 1, "triggered": 3, "broadcast": 5}
 
 
@@ -104,9 +125,13 @@ class CohortWorkflow:
             self._writing = asyncio.create_task(self._write(over=False))
 
     def _note(self, turn: Turn) -> None:
-        self._unwritten.visits.extend(list(visit) for visit in turn.visits)
-        self._unwritten.waits.extend(list(wait) for wait in turn.waits)
-        self._unwritten.finished.extend(list(finish) for finish in turn.finished)
+        unwritten = self._unwritten
+        for (visit, step, at, via), ids in _grouped(turn.visits, lambda row: (row.visit, row.step, row.at, row.via)):
+            unwritten.visits.append(Arrivals(visit, step, at, via, ids))
+        for (visit, due), ids in _grouped(turn.waits, lambda row: (row.visit, row.due)):
+            unwritten.waits.append(Waits(visit, due, ids))
+        for (visit, at, outcome), ids in _grouped(turn.finished, lambda row: (row.visit, row.at, row.outcome)):
+            unwritten.finished.append(Finishes(visit, at, outcome, ids))
 
     def _busy(self) -> bool:
         return bool(self._work or self._inputs or self._writing)
@@ -216,3 +241,11 @@ class CohortWorkflow:
             retry_policy=_RETRY,
             priority=Priority(priority_key=5 if self._start.broadcast else 3),
         )
+
+
+def _grouped(rows: Iterable[_Row], key: Callable[[_Row], _Key]) -> list[tuple[_Key, list[int]]]:
+    """The enrollments of rows that are the same in everything else, together."""
+    groups: dict[_Key, list[int]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row.enrollment)
+    return list(groups.items())

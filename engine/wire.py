@@ -65,14 +65,42 @@ class RecordRequest:
 
     cohort_id: int
     version_id: int
-    visits: list[list[Any]]
-    """[enrollment, visit, step, at, via]"""
-    waits: list[list[Any]]
-    """[enrollment, visit, due or null]"""
-    finished: list[list[Any]]
-    """[enrollment, visit, at, outcome]"""
+    visits: list["Arrivals"]
+    waits: list["Waits"]
+    finished: list["Finishes"]
     over: bool
     """Nobody is left in the cohort."""
+
+
+@dataclass
+class Arrivals:
+    """Enrollments that came to a step at the same time, by the same way, as the same one of their visits. Contacts move
+    together, so there are far fewer of these than visits."""
+
+    visit: int
+    step: int
+    at: float
+    via: str
+    enrollments: list[int]
+
+
+@dataclass
+class Waits:
+    """Enrollments whose present wait ends at `due`, or only by an event if that is null."""
+
+    visit: int
+    due: float | None
+    enrollments: list[int]
+
+
+@dataclass
+class Finishes:
+    """Enrollments that were over at the same time with the same outcome."""
+
+    visit: int
+    at: float
+    outcome: str
+    enrollments: list[int]
 
 
 @dataclass
