@@ -2,17 +2,21 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from core.schema.messages import MessageState
 from studio.demo.figures import Facts, Message, Run
-from studio.demo.story import CHANGED, SAVED, SUBMITTED, Story, Visitor
+from studio.demo.story import CHANGED, HELP, REMINDER, SAVED, SUBMITTED, Expected, Story, Visitor
 from studio.demo.visitors import Done
 
 CLICKED = "message.clicked"
 _GONE = {MessageState.ACCEPTED, MessageState.DELIVERED}
 _SHOWN = 20
+FOLLOW_UPS = {REMINDER, HELP}
+TAKES_EFFECT = timedelta(seconds=2)
+"""How soon what was acknowledged has to keep the next letter from being written."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def judge(story: Story, done: Done, facts: Facts) -> Verdict:
         done: what the visitors did, as the API acknowledged it.
         facts: what the installation has kept.
     """
-    disagreements = [*_outcomes(story, facts.runs), *_sent(story, facts.messages), *_mailbox(facts)]
+    disagreements = [*_outcomes(story, facts.runs), *_sent(story, done, facts.messages), *_mailbox(facts)]
     states = Counter(message.state for message in facts.messages)
     outcomes = Counter(run.outcome or run.state for run in facts.runs)
     figures: dict[str, Any] = {
@@ -110,16 +114,31 @@ def _outcomes(story: Story, runs: Iterable[Run]) -> Iterator[str]:
             yield f"{_name(visitor)} must have ended {visitor.expected.outcome}, and is {ended}"
 
 
-def _sent(story: Story, messages: Iterable[Message]) -> Iterator[str]:
+def _sent(story: Story, done: Done, messages: Iterable[Message]) -> Iterator[str]:
     by_contact: dict[str, list[Message]] = {}
     for message in messages:
         by_contact.setdefault(message.contact, []).append(message)
     for visitor in story.visitors:
-        yield from _sent_to(visitor, by_contact.get(visitor.external_id, []))
+        mine = by_contact.get(visitor.external_id, [])
+        yield from _sent_to(visitor, _excused(visitor, mine, done.acted_at.get(visitor.external_id)), mine)
 
 
-def _sent_to(visitor: Visitor, messages: list[Message]) -> Iterator[str]:
+def _excused(visitor: Visitor, messages: list[Message], acted_at: datetime | None) -> Expected:
+    """What has to be sent, given when the visitor really acted: on a busy machine that may be after the wait's end.
+
+    Whatever was decided before that, or within TAKES_EFFECT, could not know of it. Anything later had to.
+    """
     expected = visitor.expected
+    early = {
+        message.step
+        for message in messages
+        if acted_at is not None and message.created_at < acted_at + TAKES_EFFECT and message.step in FOLLOW_UPS
+    } - expected.letters
+    needed = expected.letters - FOLLOW_UPS if REMINDER in early else expected.letters
+    return replace(expected, letters=needed, possible=expected.possible | expected.letters | early)
+
+
+def _sent_to(visitor: Visitor, expected: Expected, messages: list[Message]) -> Iterator[str]:
     gone = Counter(message.step for message in messages if message.state in _GONE)
     skipped = Counter(message.step for message in messages if message.state is MessageState.SKIPPED)
     for step in sorted(expected.letters - gone.keys()):
