@@ -24,7 +24,7 @@ def main() -> int:
     configure(Settings(log_level="error"))
     defects = 0
     for number in range(runs):
-        result = asyncio.run(play(replace(options, seed=options.seed + number), console.log))
+        result = asyncio.run(play(_numbered(options, number), console.log))
         console.print(_table(result))
         for defect in result.judgement.defects[:50]:
             console.print(f"[bold red]defect:[/] {defect}", highlight=False)
@@ -32,6 +32,12 @@ def main() -> int:
         sys.stdout.flush()
         defects += len(result.judgement.defects)
     return int(defects > 0)
+
+
+def _numbered(options: Options, number: int) -> Options:
+    """The options of the run of this number."""
+    seed = options.seed + number
+    return replace(options, seed=seed, keep=options.keep and options.keep / f"seed-{seed}")
 
 
 def _options() -> tuple[Options, int]:

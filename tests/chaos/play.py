@@ -95,31 +95,30 @@ async def play(options: Options, say: Callable[[str], None] = lambda _text: None
     dice = random.Random(options.seed)
     people = story.cast(options.contacts, options.spread_seconds, dice)
     begun = time.monotonic()
-    async with Sink(random.Random(options.seed + 1), options.faults) as sink:
-        email = SecretStr(f"smtp://127.0.0.1:{sink.port}?connections=10")
-        async with _stack(options.keep, email=email, cohort_size=250, cohort_open_seconds=20) as (stack, database):
-            key = await _fill(database, people, options.wait_seconds)
-            poster = await _send(stack, key, people)
-            killer = Killer(stack, random.Random(options.seed + 2))
-            async with poster.http, asyncio.TaskGroup() as tasks:
-                start = time.monotonic()
-                for person in people:
-                    tasks.create_task(poster.play(person, start))
-                tasks.create_task(killer.rage(options.kills, options.pause_seconds, say))
-            last_kill = time.monotonic()
-            settled = await _settle(database, people, options.patience_seconds, say)
-            settled_after = time.monotonic() - last_kill
-            facts = await _patiently(database, verdict.gather)
-            judgement = verdict.judge(people, poster.acknowledged, facts, sink.letters, options.wait_seconds)
-            where = str(stack.settings.data)
-    more = [*(f"refused: {words}" for words in poster.refused), *(f"strange letter: {one!r}" for one in sink.strange)]
+    sink = Sink(random.Random(options.seed + 1), options.faults)
+    async with sink, installation(sink, options.keep) as (stack, database):
+        key = await fill(database, people, options.wait_seconds)
+        client = poster(stack, key, len(people))
+        killer = Killer(stack, random.Random(options.seed + 2))
+        async with client.http, asyncio.TaskGroup() as tasks:
+            start = time.monotonic()
+            for person in people:
+                tasks.create_task(client.play(person, start))
+            tasks.create_task(killer.rage(options.kills, options.pause_seconds, say))
+        last_kill = time.monotonic()
+        settled = await _settle(database, people, options.patience_seconds, say)
+        settled_after = time.monotonic() - last_kill
+        facts = await _patiently(database, verdict.gather)
+        judgement = verdict.judge(people, client.acknowledged, facts, sink.letters, options.wait_seconds)
+        where = str(stack.settings.data)
+    more = [*(f"refused: {words}" for words in client.refused), *(f"strange letter: {one!r}" for one in sink.strange)]
     if not settled:
         more.append(f"not settled {options.patience_seconds:g} s after the last kill")
     return Result(
         options,
         Judgement((*more, *judgement.defects), judgement.counts),
         dict(killer.killed),
-        dict(poster.tries),
+        dict(client.tries),
         {str(fault): count for fault, count in sink.faults.items()},
         time.monotonic() - begun,
         settled_after,
@@ -128,12 +127,20 @@ async def play(options: Options, say: Callable[[str], None] = lambda _text: None
 
 
 @asynccontextmanager
-async def _stack(keep: Path | None, **settings: Any) -> AsyncIterator[tuple[Stack, Database]]:
+async def installation(sink: Sink, keep: Path | None = None) -> AsyncIterator[tuple[Stack, Database]]:
+    """The whole stack as child processes, with small cohorts that soon close, its letters going to the sink."""
     folder = keep or Path(tempfile.mkdtemp(prefix="kaskad-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755 if os.geteuid() == 0 else 0o700)  # root's servers run as another user
+    settings = Settings(
+        data=folder / "data",
+        port=0,
+        email=SecretStr(f"smtp://127.0.0.1:{sink.port}?connections=10"),
+        cohort_size=250,
+        cohort_open_seconds=20,
+    )
     try:
-        async with running_stack(Settings(data=folder / "data", port=0, **settings)) as stack:
+        async with running_stack(settings) as stack:
             database = Database(stack.settings.database or "")
             try:
                 yield stack, database
@@ -144,7 +151,7 @@ async def _stack(keep: Path | None, **settings: Any) -> AsyncIterator[tuple[Stac
             shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _fill(database: Database, people: Sequence[Person], wait_seconds: int) -> str:
+async def fill(database: Database, people: Sequence[Person], wait_seconds: int) -> str:
     """Contacts, consents, templates, journeys; gives an API key."""
     numbers = [person.number for person in people]
     async with database.begin() as connection:
@@ -182,13 +189,12 @@ async def _fill(database: Database, people: Sequence[Person], wait_seconds: int)
         return await access.create(connection, "chaos", ["events:write"])
 
 
-async def _send(stack: Stack, key: str, people: Sequence[Person]) -> Poster:
-    limits = httpx.Limits(max_connections=min(100, len(people)))
+def poster(stack: Stack, key: str, clients: int) -> Poster:
+    """Clients of the API."""
+    limits = httpx.Limits(max_connections=min(100, clients))
     timeout = httpx.Timeout(10, pool=600)
-    http = httpx.AsyncClient(
-        base_url=stack.url, headers={"Authorization": f"Bearer {key}"}, timeout=timeout, limits=limits
-    )
-    return Poster(http)
+    headers = {"Authorization": f"Bearer {key}"}
+    return Poster(httpx.AsyncClient(base_url=stack.url, headers=headers, timeout=timeout, limits=limits))
 
 
 async def _settle(database: Database, people: Sequence[Person], patience: float, say: Callable[[str], None]) -> bool:
