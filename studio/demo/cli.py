@@ -1,5 +1,6 @@
 """`kaskad demo`."""
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -75,7 +76,7 @@ def report(verdict: Verdict, console: Console, *, json: bool) -> int:
     if verdict.agrees:
         console.print("[bold green]Ledger, mailbox and outcomes agree.[/]")
     if json:
-        lines = [{"what": line.what, "first": line.expected, "second": line.found} for line in verdict.lines]
+        lines = [dataclasses.asdict(line) for line in verdict.lines]
         found = verdict.figures | {"agrees": verdict.agrees, "compared": lines, "disagreements": verdict.words()}
         cli.output(found, json=True)
     return 0 if verdict.agrees else 1

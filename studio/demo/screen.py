@@ -169,11 +169,11 @@ def _list(counts: Mapping[str, int]) -> str:
 
 def comparison(verdict: Verdict) -> Table:
     """The verdict's figures side by side."""
-    table = Table("What", title="Do ledger, mailbox and outcomes agree?", title_justify="left")
-    table.add_column("first", justify="right")
-    table.add_column("second", justify="right")
-    table.add_column("")
+    table = Table(title="Do ledger, mailbox and outcomes agree?", title_justify="left", show_header=False)
+    for _ in range(4):
+        table.add_column(no_wrap=True)
     for line in verdict.lines:
         mark = "[green]agree[/]" if line.agrees else "[bold red]differ[/]"
-        table.add_row(escape(line.what), str(line.expected), str(line.found), mark)
+        first, second = f"{line.expected:>4} {line.by}", f"{line.found:>4} {line.there}"
+        table.add_row(escape(line.what), first, second, mark)
     return table

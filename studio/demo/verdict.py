@@ -21,16 +21,23 @@ TAKES_EFFECT = timedelta(seconds=2)
 
 @dataclass(frozen=True)
 class Line:
-    """One comparison."""
+    """One comparison of two counts of the same things."""
 
     what: str
     expected: int
+    by: str
+    """Where the expected number comes from."""
     found: int
+    there: str
+    """Where the other one was counted."""
 
     @property
     def agrees(self) -> bool:
         """Whether both are the same."""
         return self.expected == self.found
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.expected} {self.by}, {self.found} {self.there}"
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Verdict:
 
     def words(self) -> list[str]:
         """What does not agree, one sentence each; a long list is cut."""
-        sums = [f"{line.what}: expected {line.expected}, found {line.found}" for line in self.lines if not line.agrees]
+        sums = [str(line) for line in self.lines if not line.agrees]
         more = len(self.disagreements) - _SHOWN
         rest = [f"… and {more} more"] if more > 0 else []
         return [*sums, *self.disagreements[:_SHOWN], *rest]
@@ -80,21 +87,22 @@ def judge(story: Story, done: Done, facts: Facts) -> Verdict:
 
 
 def _lines(story: Story, done: Done, facts: Facts, outcomes: Counter[str]) -> Iterator[Line]:
-    yield Line("drafts saved: visitors, events in the log", len(story.visitors), facts.events.get(SAVED, 0))
-    yield Line("applications submitted: acknowledged, in the log", done.submitted, facts.events.get(SUBMITTED, 0))
-    yield Line("applications changed: acknowledged, in the log", done.changed, facts.events.get(CHANGED, 0))
-    yield Line("links followed: redirects, events in the log", done.clicked, facts.events.get(CLICKED, 0))
-    yield Line("journeys begun: visitors, enrollments", len(story.visitors), len(facts.runs))
+    visitors, events = len(story.visitors), facts.events
+    yield Line("drafts saved", visitors, "visitors", events.get(SAVED, 0), "in the event log")
+    yield Line("submitted", done.submitted, "acknowledged", events.get(SUBMITTED, 0), "in the event log")
+    yield Line("changed", done.changed, "acknowledged", events.get(CHANGED, 0), "in the event log")
+    yield Line("links followed", done.clicked, "redirected", events.get(CLICKED, 0), "in the event log")
+    yield Line("journeys", visitors, "visitors", len(facts.runs), "enrollments")
     expected = Counter(visitor.expected.outcome for visitor in story.visitors)
     for outcome in sorted(expected | outcomes):
-        yield Line(f"outcome {outcome}: by the story, enrollments", expected[outcome], outcomes[outcome])
+        yield Line(f"ended: {outcome}", expected[outcome], "by the story", outcomes[outcome], "enrollments")
     accepted = sum(message.state in _GONE for message in facts.messages)
-    yield Line("letters: accepted in the ledger, in the mailbox", accepted, len(facts.letters))
+    yield Line("letters", accepted, "accepted", len(facts.letters), "in the mailbox")
     withheld = sum(len(visitor.expected.skipped) for visitor in story.visitors)
     skipped = sum(message.state is MessageState.SKIPPED for message in facts.messages)
-    yield Line("letters withheld: no consent, skipped in the ledger", withheld, skipped)
+    yield Line("letters withheld", withheld, "without consent", skipped, "skipped")
     unsettled = sum(message.state not in {*_GONE, MessageState.SKIPPED} for message in facts.messages)
-    yield Line("messages failed, in doubt or under way", 0, unsettled)
+    yield Line("letters unsettled", 0, "wanted", unsettled, "failed or in doubt")
 
 
 def _outcomes(story: Story, runs: Iterable[Run]) -> Iterator[str]:
