@@ -120,7 +120,7 @@ async def next_page(database: Database, settings: Settings, cohorts: Cohorts, ve
                 "done": done,
             },
         )
-    await cohorts.join(placed)
+    await cohorts.join(database, placed)
     ENTERED.inc(entered)
     return len(contacts)
 

@@ -87,7 +87,7 @@ class Router:
             placed = await self._write(connection, routed)
         joined = {enrollment: one.cohort.id for one in placed for enrollment, _ in one.joins}
         dropped = {entry.id for entry in routed.entries} - joined.keys()
-        await self._cohorts.join(placed)
+        await self._cohorts.join(self._database, placed)
         if routed.unsure:
             await self._cohorts.retell(self._database, self._versions, sorted(routed.unsure))
         news: dict[int, list[tuple[int, int, int]]] = defaultdict(list)

@@ -21,6 +21,9 @@ from core.ids import seed
 from core.schema.messages import MessageState
 from core.settings import Settings
 from engine import broadcasts, entering, history
+from engine.cohorts import Cohorts
+from engine.entries import Cohort, Placed
+from engine.versions import Versions
 from journeys import machine, store
 from journeys.calendar import next_local
 from journeys.plan import LocalTime, Split
@@ -468,6 +471,39 @@ async def test_entries_written_before_a_crash_are_told_to_their_cohort_before_th
     world.start("router")
     await world.until_outcomes(name, {contact: ["returned"]})
     assert world.letters(contact) == ["first"]
+
+
+async def test_late_news_of_newcomers_does_not_begin_a_finished_cohort_anew(world: World) -> None:
+    """A request that was repeated after its cohort had ended; only who is still `entering` may begin."""
+    name = unique("late")
+    await world.publish(one_letter(name, "{segment: all}"))
+    early, late = await world.contacts(2)
+    async with world.database.begin() as connection:
+        await broadcasts.start(connection, name, occasion=name, contact_ids=[early])
+    await world.until_outcomes(name, {early: ["sent"]})
+    (row,) = await world.run(
+        "select e.id, e.journey_id, e.version_id, c.id as cohort, c.opened_at from enrollment e "
+        "join cohort c on c.id = e.cohort_id where e.contact_id = :id",
+        id=early,
+    )
+    await world.client.get_workflow_handle(f"cohort-{row.cohort}").result()
+    (second,) = await world.run(
+        "insert into enrollment (contact_id, cohort_id, journey_id, version_id, exclusive) "
+        "values (:contact, :cohort, :journey, :version, true) returning id",
+        contact=late, cohort=row.cohort, journey=row.journey_id, version=row.version_id,
+    )  # fmt: skip
+    versions = Versions()
+    async with world.database.begin() as connection:
+        version = await versions.get(connection, row.version_id)
+    cohort = Cohort(row.cohort, row.version_id, row.opened_at, True, 0, "active")
+    joins = [[row.id, seed(early)], [second.id, seed(late)]]
+    for _ in range(2):
+        await Cohorts(world.client, world.settings).join(world.database, [Placed(cohort, version, joins)])
+        await world.until_outcomes(name, {early: ["sent"], late: ["sent"]})
+        await world.client.get_workflow_handle(f"cohort-{row.cohort}").result()
+    visits = await world.run("select count(*) from step_visit where enrollment_id = any(:ids)", ids=[row.id, second.id])
+    assert visits[0][0] == 4
+    assert world.letters(early) == world.letters(late) == ["first"]
 
 
 async def test_only_one_of_two_routers_works(world: World) -> None:
