@@ -19,7 +19,7 @@ from channels import DeliverRequest, Delivery, Item, NotNow, PrepareRequest
 from core.database import Database
 from core.settings import Settings
 from engine.versions import Versions
-from engine.wire import HandOver, Places, Prepared, RecordRequest, StepRequest
+from engine.wire import HandedOver, HandOver, Places, Prepared, RecordRequest, StepRequest
 from journeys.calendar import next_local
 from journeys.plan import Choose, Send, Update, Wait
 from segments import matching
@@ -80,8 +80,12 @@ class Activities:
         return prepared
 
     @activity.defn
-    async def deliver(self, request: HandOver) -> None:
-        """Hand messages over to their provider; give the turn back when it cannot take them now."""
+    async def deliver(self, request: HandOver) -> HandedOver:
+        """Hand messages over to their provider; give the turn back when it cannot take them now.
+
+        A letter that has to wait does not keep the others: what is settled is told at once. Only if nothing is does
+        Temporal try again; but not with what was left over once, since a cohort cannot continue as new meanwhile.
+        """
         try:
             await self._delivery.deliver(
                 DeliverRequest(
@@ -93,7 +97,11 @@ class Activities:
                 activity.heartbeat,
             )
         except NotNow as wait:
-            raise ApplicationError(str(wait), type="NotNow", next_retry_delay=wait.retry_after) from None
+            if not wait.settled and not request.remainder:
+                raise ApplicationError(str(wait), type="NotNow", next_retry_delay=wait.retry_after) from None
+            rest = [member for member in request.members if member[0] not in wait.settled]
+            return HandedOver(rest, wait.retry_after.total_seconds())
+        return HandedOver([], 0.0)
 
     @activity.defn
     async def choose(self, request: StepRequest) -> Places:

@@ -7,6 +7,7 @@ next due time or the next news. It knows ids only.
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -19,7 +20,9 @@ with workflow.unsafe.imports_passed_through():
         Carried,
         CohortStart,
         Finishes,
+        HandedOver,
         HandOver,
+        Leftover,
         News,
         Places,
         Prepared,
@@ -76,6 +79,9 @@ class CohortWorkflow:
         self._writing: asyncio.Task[None] | None = None
         self._next_due: float | None = None
         self._told = False
+        self._draining = False
+        self._leftovers: list[Leftover] = []
+        self._taken_along = carried.leftovers
 
     @workflow.signal
     def inform(self, news: News) -> None:
@@ -96,15 +102,16 @@ class CohortWorkflow:
     @workflow.run
     async def run(self, start: CohortStart) -> None:
         """Live until the cohort is closed and nobody is left in it."""
+        self._work = [asyncio.create_task(self._go_on(leftover)) for leftover in self._taken_along]
         while True:
-            draining = workflow.info().is_continue_as_new_suggested()
-            self._turn(draining)
+            self._draining = workflow.info().is_continue_as_new_suggested()
+            self._turn(self._draining)
             if not self._busy():
                 if self._is_over():
                     await self._write(over=True)
                     if not self._inputs:
                         return
-                elif draining:
+                elif self._draining:
                     workflow.continue_as_new(self._carry())
             await self._rest()
             self._reap()
@@ -166,7 +173,9 @@ class CohortWorkflow:
                 raise RuntimeError("an activity failed for good") from error
 
     def _carry(self) -> CohortStart:
-        carried = Carried(dump(self._tokens), list(self._members), self._position, self._control, self._state)
+        carried = Carried(
+            dump(self._tokens), list(self._members), self._position, self._control, self._state, self._leftovers
+        )
         start = self._start
         return CohortStart(
             start.cohort_id,
@@ -209,24 +218,53 @@ class CohortWorkflow:
         prepared: Prepared = await self._call("prepare", request, Prepared)
         self._inputs.extend(Went(enrollment, visit, step.next) for enrollment, visit in prepared.skipped)
         self._inputs.extend(Held(enrollment, visit, until) for enrollment, visit, until in prepared.delayed)
+        self._told = self._told or bool(prepared.skipped or prepared.delayed)  # they do not wait for the others
         routes: list[Coroutine[Any, Any, None]] = []
         for provider, members in prepared.deliver.items():
             repeat = step.repeat_in_doubt or step.priority == "alert"
-            routes.append(self._deliver(step, HandOver(provider, request.at, members, repeat)))
+            routes.append(self._deliver(step, request.step, HandOver(provider, request.at, members, repeat)))
         if routes:
             await asyncio.gather(*routes)
 
-    async def _deliver(self, step: Send, hand_over: HandOver) -> None:
-        await workflow.execute_activity(
-            "deliver",
-            hand_over,
-            task_queue=provider_queue(hand_over.provider),
-            start_to_close_timeout=timedelta(minutes=10),
-            heartbeat_timeout=timedelta(seconds=15),
-            retry_policy=_RETRY,
-            priority=self._priority(step),
-        )
-        self._inputs.extend(Went(enrollment, visit, step.next) for enrollment, visit in hand_over.members)
+    async def _deliver(self, step: Send, number: int, hand_over: HandOver) -> None:
+        """Hand over until every message has its final word. Who has it goes on, whatever the others wait for."""
+        while True:
+            handed: HandedOver = await workflow.execute_activity(
+                "deliver",
+                hand_over,
+                result_type=HandedOver,
+                task_queue=provider_queue(hand_over.provider),
+                start_to_close_timeout=timedelta(minutes=10),
+                heartbeat_timeout=timedelta(seconds=15),
+                retry_policy=_RETRY,
+                priority=self._priority(step),
+            )
+            rest = {enrollment for enrollment, _ in handed.rest}
+            self._inputs.extend(
+                Went(enrollment, visit, step.next) for enrollment, visit in hand_over.members if enrollment not in rest
+            )
+            if not handed.rest:
+                return
+            self._told = True
+            hand_over = replace(hand_over, members=handed.rest, remainder=True)
+            if not await self._wait_for(number, hand_over, workflow.time() + handed.wait):
+                return
+
+    async def _wait_for(self, number: int, hand_over: HandOver, at: float) -> bool:
+        """Wait until a hand-over can be gone on with; False if the workflow will continue as new and take it along."""
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(lambda: self._draining, timeout=max(0.0, at - workflow.time()))
+            self._leftovers.append(Leftover(number, hand_over, at))
+            return False
+        return True
+
+    async def _go_on(self, leftover: Leftover) -> None:
+        """Go on with what the run before left over."""
+        step = self._plan.steps[leftover.step]
+        if not isinstance(step, Send):
+            raise TypeError(f"step {step.id} is not one that sends")
+        if await self._wait_for(leftover.step, leftover.hand_over, leftover.at):
+            await self._deliver(step, leftover.step, leftover.hand_over)
 
     def _priority(self, step: Send) -> Priority:
         urgency = "broadcast" if self._start.broadcast and step.priority == "triggered" else step.priority

@@ -42,6 +42,7 @@ class Carried:
     position: int
     control: int
     state: str
+    leftovers: list["Leftover"] = field(default_factory=list)
 
 
 @dataclass
@@ -135,6 +136,27 @@ class HandOver:
     at: float
     members: list[list[int]]
     repeat_in_doubt: bool
+    remainder: bool = False
+    """Whether these are what an earlier call left over."""
+
+
+@dataclass
+class HandedOver:
+    """What a hand-over came to."""
+
+    rest: list[list[int]]
+    """[enrollment, visit] of the messages that have no final word yet."""
+    wait: float
+    """After how many seconds they can be tried again."""
+
+
+@dataclass
+class Leftover:
+    """A hand-over that is to be gone on with."""
+
+    step: int
+    hand_over: HandOver
+    at: float
 
 
 @dataclass

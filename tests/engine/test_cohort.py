@@ -13,7 +13,17 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from engine.cohort import CohortWorkflow
-from engine.wire import MAIN_QUEUE, CohortStart, HandOver, News, Places, Prepared, RecordRequest, StepRequest
+from engine.wire import (
+    MAIN_QUEUE,
+    CohortStart,
+    HandedOver,
+    HandOver,
+    News,
+    Places,
+    Prepared,
+    RecordRequest,
+    StepRequest,
+)
 from journeys.plan import Plan
 from tests.journeys.test_machine import REFERENCE
 
@@ -29,6 +39,7 @@ class Bench:
         self.outcomes: dict[int, str] = {}
         self.over = False
         self.failures = 0
+        self.slow: dict[int, float] = {}
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -48,10 +59,13 @@ class Bench:
         return Prepared({"main": request.members}, [], [])
 
     @activity.defn
-    async def deliver(self, request: HandOver) -> None:
-        """Remember who was sent what, once the gate is open."""
+    async def deliver(self, request: HandOver) -> HandedOver:
+        """Remember who was sent what, once the gate is open; those in `slow` have to wait once, for so many seconds."""
         await self.gate.wait()
-        self.sent += [(enrollment, visit) for enrollment, visit in request.members]
+        slow, self.slow = self.slow, {}
+        rest = [member for member in request.members if member[0] in slow]
+        self.sent += [(enrollment, visit) for enrollment, visit in request.members if enrollment not in slow]
+        return HandedOver(rest, max(slow.values(), default=0.0))
 
     @activity.defn
     async def choose(self, request: StepRequest) -> Places:
@@ -127,6 +141,42 @@ async def test_work_that_fails_is_tried_again_until_it_succeeds(skipping: Workfl
         await (await start(skipping, 1)).result()
     assert bench.outcomes == {1: "silent"}
     assert len(bench.sent) == 2
+
+
+async def test_letter_that_has_to_wait_keeps_nobody_else(skipping: WorkflowEnvironment, bench: Bench) -> None:
+    bench.slow = {2: 10 * HOUR}
+    async with bench.at_work(skipping.client):
+        handle = await start(skipping, 3)
+        await until(lambda: len(bench.outcomes) == 2, lambda: skipping.sleep(60))
+        assert sorted(bench.sent) == [(1, 1), (1, 4), (3, 1), (3, 4)]
+        await handle.result()
+    assert bench.outcomes == {1: "silent", 2: "silent", 3: "silent"}
+    assert sorted(bench.sent) == [(1, 1), (1, 4), (2, 1), (2, 4), (3, 1), (3, 4)]
+
+
+async def test_continue_as_new_takes_along_what_is_left_over(
+    brief_histories: WorkflowEnvironment, bench: Bench
+) -> None:
+    async def tick() -> None:
+        await asyncio.sleep(0.05)
+
+    bench.slow = {1: 8.0}
+    async with bench.at_work(brief_histories.client):
+        handle = await start(brief_histories, 2, closes_in=0)
+        first_run = (await handle.describe()).run_id
+        latest = brief_histories.client.get_workflow_handle(handle.id)
+        await until(lambda: len(bench.sent) == 1, tick)
+        event = 0
+        while (await latest.describe()).run_id == first_run:
+            event += 1
+            await latest.signal(CohortWorkflow.inform, News(heard=[[event, 10_000, 1]]))
+            await tick()
+        assert bench.sent == [(2, 1)]
+        await until(lambda: len(bench.sent) == 2, tick)
+        await latest.signal(CohortWorkflow.inform, News(heard=[[event + 1, 1, 1], [event + 2, 2, 1]]))
+        await latest.result()
+    assert bench.sent == [(2, 1), (1, 1)]
+    assert bench.outcomes == {1: "submitted", 2: "submitted"}
 
 
 async def test_pause_holds_and_resume_goes_on(skipping: WorkflowEnvironment, bench: Bench) -> None:
