@@ -110,7 +110,8 @@ class Client(asyncio.Protocol):
 
 
 _ACCEPTED = re.compile(
-    rb"HTTP/1\.1 202 .*?\r\ncontent-length: (?P<length>\d+)\r\n.*?\r\n\r\n(?P<body>)\{\"accepted\":(?P<events>\d+),", re.S
+    rb"HTTP/1\.1 202 .*?\r\ncontent-length: (?P<length>\d+)\r\n.*?\r\n\r\n(?P<body>)\{\"accepted\":(?P<events>\d+),",
+    re.S,
 )
 
 
@@ -165,7 +166,8 @@ def cpu_words(before: dict[str, float], after: dict[str, float], sent: Sent) -> 
     parts = ", ".join(f"{part} {1e6 * seconds / sent.accepted:.1f}" for part, seconds in used.items())
     ours = sum(used.values())
     others = max(0.0, machine - ours) / (sent.seconds * (os.cpu_count() or 1))
-    return f"  CPU us an event: {parts}, together {1e6 * ours / sent.accepted:.1f}; others took {others:.0%} of the machine"
+    together = f"together {1e6 * ours / sent.accepted:.1f}"
+    return f"  CPU in us an event: {parts}, {together}; others took {others:.0%} of the machine"
 
 
 def event() -> dict[str, object]:
