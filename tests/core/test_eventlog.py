@@ -9,6 +9,11 @@ from core import eventlog
 from core.clock import now
 from core.database import Database
 
+WAITING = """
+select count(*) from pg_locks join pg_database on pg_database.oid = pg_locks.database
+where locktype = 'advisory' and not granted and datname = current_database()
+"""
+
 
 async def test_rows_are_what_was_appended(database: Database) -> None:
     at = now().replace(microsecond=1)
@@ -45,11 +50,7 @@ async def test_whoever_reads_has_seen_everything_before(database: Database) -> N
         async with database.begin() as watcher:
             waiting = 0
             while waiting < len(others):
-                found = await watcher.execute(
-                    text(
-                        "select count(*) from pg_stat_activity where wait_event = 'advisory' and datname = current_database()"
-                    )
-                )
+                found = await watcher.execute(text(WAITING))
                 waiting = found.scalar_one()
                 assert not any(other.done() for other in others)
         async with database.begin() as reader:
