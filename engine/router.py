@@ -242,6 +242,7 @@ class Router:
                     e.contact_id,
                     e.key,
                     e.exclusive,
+                    e.event.received_at,
                     e.event.id,
                     e.event.at,
                     routed.closed.get(e.id),
