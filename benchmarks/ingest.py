@@ -3,20 +3,26 @@
 An empty PostgreSQL with its ordinary, durable settings, the API as one process, and this process as the client:
 connections that are kept alive, each with one request under way. Nine of ten events are about contacts that exist.
 In the end the rows in the log must be as many as were acknowledged.
+
+The three share the machine, so for each load the CPU time of each is printed too, and how much of the machine others
+took meanwhile: with that, runs on a busy machine can be compared.
 """
 
 import argparse
 import asyncio
+import gc
 import itertools
 import json
 import os
 import random
+import re
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import cast
 
 import uvloop
@@ -64,25 +70,32 @@ class Client(asyncio.Protocol):
     def __init__(self, load: Load) -> None:
         self.load = load
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._received = b""
+        self._begun = b""
+        self._missing = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._send()
 
     def data_received(self, data: bytes) -> None:
-        self._received += data
-        head, end, body = self._received.partition(b"\r\n\r\n")
-        if not end or len(body) < _content_length(head):
-            return
-        self._received = b""
-        if not head.startswith(b"HTTP/1.1 202"):
-            self.load.wrong = (head + end + body).decode(errors="replace")
-            self._transport.close()
-            return
-        self.load.answered += 1
-        self.load.accepted += int(body[len(b'{"accepted":') : body.index(b",")])
-        self._send()
+        """Look at the beginning of an answer only: what follows is counted."""
+        if self._missing:
+            self._missing -= len(data)
+        else:
+            data = self._begun + data
+            accepted = _ACCEPTED.search(data)
+            if accepted is None:
+                self._begun = data
+                if b"\r\n\r\n{" in data[:-12]:
+                    self.load.wrong = data.decode(errors="replace")
+                    self._transport.close()
+                return
+            self._begun = b""
+            self.load.accepted += int(accepted["events"])
+            self._missing = int(accepted["length"]) - len(data) + accepted.start("body")
+        if not self._missing:
+            self.load.answered += 1
+            self._send()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.done.done():
@@ -96,10 +109,10 @@ class Client(asyncio.Protocol):
             self._transport.write(request)
 
 
-def _content_length(head: bytes) -> int:
-    start = head.lower().index(b"content-length:") + len(b"content-length:")
-    end = head.find(b"\r\n", start)
-    return int(head[start : end if end > 0 else None])
+_ACCEPTED = re.compile(
+    rb"HTTP/1\.1 202 .*?\r\ncontent-length: (?P<length>\d+)\r\n.*?\r\n\r\n(?P<body>)\{\"accepted\":(?P<events>\d+),",
+    re.S,
+)
 
 
 async def run(load: Load, port: int, connections: int) -> float:
@@ -112,6 +125,49 @@ async def run(load: Load, port: int, connections: int) -> float:
     if load.wrong:
         raise SystemExit(f"the API answered:\n{load.wrong}")
     return seconds
+
+
+class Meter:
+    """CPU seconds of the API, of PostgreSQL with all its processes, of this client, and of the whole machine."""
+
+    def __init__(self, api: int, postgres: int) -> None:
+        self._api = api
+        self._postgres = postgres
+
+    def read(self) -> dict[str, float]:
+        """The seconds so far."""
+        children = Path(f"/proc/{self._postgres}/task/{self._postgres}/children").read_text().split()
+        return {
+            "API": _cpu_seconds(self._api),
+            "PostgreSQL": _cpu_seconds(self._postgres) + sum(_cpu_seconds(int(child)) for child in children),
+            "client": time.process_time(),
+            "machine": _machine_seconds(),
+        }
+
+
+def _cpu_seconds(pid: int) -> float:
+    """User and system time of a process and of its children that have ended (proc(5), stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def _machine_seconds() -> float:
+    """Time that any processor spent working, or was taken away by a host (proc(5), stat)."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = map(
+        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    )
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_words(before: dict[str, float], after: dict[str, float], sent: Sent) -> str:
+    """What each part took for an event, and the share of the machine that went to others."""
+    used = {part: after[part] - before[part] for part in before}
+    machine = used.pop("machine")
+    parts = ", ".join(f"{part} {1e6 * seconds / sent.accepted:.1f}" for part, seconds in used.items())
+    ours = sum(used.values())
+    others = max(0.0, machine - ours) / (sent.seconds * (os.cpu_count() or 1))
+    together = f"together {1e6 * ours / sent.accepted:.1f}"
+    return f"  CPU in us an event: {parts}, {together}; others took {others:.0%} of the machine"
 
 
 def event() -> dict[str, object]:
@@ -165,15 +221,15 @@ async def count(url: str) -> int:
 
 
 @asynccontextmanager
-async def api(url: str, port: int) -> AsyncIterator[None]:
-    """`kaskad api` in a process of its own, until the block ends."""
+async def api(url: str, port: int) -> AsyncIterator[int]:
+    """`kaskad api` in a process of its own, until the block ends; gives its number."""
     with tempfile.TemporaryDirectory() as data:
         environment = {**os.environ, "KASKAD_DATABASE": url, "KASKAD_PORT": str(port), "KASKAD_DATA": data}
         program = "from studio.cli import main; main()"
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, "api", env=environment)
         try:
             await _answering(port)
-            yield
+            yield process.pid
         finally:
             process.terminate()
             await process.wait()
@@ -195,6 +251,7 @@ async def attack(arguments: argparse.Namespace) -> list[Sent]:
     """Be the client process: warm up, send single events, send batches."""
     port, key, size = arguments.port, arguments.key, arguments.batch_size
     sent = []
+    meter = Meter(arguments.api, arguments.postgres)
     for name, number, events, connections in (
         ("warm-up", 1_000, 0, arguments.connections),
         ("single", arguments.requests, 0, arguments.connections),
@@ -202,9 +259,13 @@ async def attack(arguments: argparse.Namespace) -> list[Sent]:
     ):
         bodies = ([event() for _ in range(events)] if events else event() for _ in range(number))
         load = Load(iter([request(body, port, key) for body in bodies]))
+        gc.freeze()  # the requests are no garbage, and looking through them would only take time
+        before = meter.read()
         seconds = await run(load, port, connections)
+        after = meter.read()
         sent.append(Sent(name, load.answered, load.accepted, seconds))
         print(f"{name}: {load.answered:,} requests, {load.accepted:,} events in {seconds:.1f} s", file=sys.stderr)
+        print(cpu_words(before, after, sent[-1]), file=sys.stderr)
     return sent
 
 
@@ -213,9 +274,10 @@ async def measure(arguments: argparse.Namespace) -> dict[str, float]:
     async with scratch_server({}) as server:
         key = await prepare(server.url)
         port = free_port()
-        async with api(server.url, port):
+        async with api(server.url, port) as api_pid:
             client = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "benchmarks.ingest", "--attack", "--port", str(port), "--key", key),
+                *("--api", str(api_pid), "--postgres", str(server.pid)),
                 *sys.argv[1:],
                 stdout=asyncio.subprocess.PIPE,
             )
@@ -244,6 +306,8 @@ def main() -> None:
     parser.add_argument("--batch-connections", type=int, default=8, help="connections that send batches")
     parser.add_argument("--attack", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--api", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--postgres", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--key", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.attack:

@@ -13,7 +13,7 @@ import time
 
 from sqlalchemy import text
 
-from benchmarks.harness import console, report, scratch_stack
+from benchmarks.harness import console, cpu_seconds, report, scratch_stack
 from channels import providers, templates
 from core import eventlog
 from core.clock import now
@@ -98,6 +98,7 @@ async def carry(contacts: int, cohort_size: int) -> float:
             await providers.add(connection, stack.settings, "void", "blackhole://")
         await fill(database, contacts)
         await asyncio.sleep(3)  # the worker looks for new providers every two seconds
+        before = cpu_seconds(stack)
         begun = time.perf_counter()
         async with database.begin() as connection:
             await broadcasts.start(connection, "reference", occasion="benchmark")
@@ -109,6 +110,8 @@ async def carry(contacts: int, cohort_size: int) -> float:
                 break
             await asyncio.sleep(0.5)
         seconds = time.perf_counter() - begun
+        for name, used in cpu_seconds(stack).items():
+            console.log(f"{name}: {(used - before[name]) / contacts * 1e6:,.0f} µs of CPU a contact")
         await events
         await check(database, contacts)
     return seconds

@@ -21,6 +21,7 @@ from channels import templates
 from core import access
 from core.database import Database
 from journeys import store
+from studio.stack.process import free_port
 
 TEMPLATE = """---
 template: hello
@@ -105,12 +106,10 @@ async def post(client: httpx.AsyncClient, number: int, accepted: dict[str, float
 async def react(rate: int, seconds: int) -> list[float]:
     """The delay of each letter, in milliseconds, sorted."""
     sink = Sink()
-    controller = Controller(sink, hostname="127.0.0.1", port=0)
+    port = free_port()
+    controller = Controller(sink, hostname="127.0.0.1", port=port)
     controller.start()
     try:
-        server = controller.server
-        assert isinstance(server, asyncio.Server)
-        port = server.sockets[0].getsockname()[1]
         email = SecretStr(f"smtp://127.0.0.1:{port}")
         async with scratch_stack(email=email) as (stack, database):
             key = await prepare(database, rate * (seconds + 5))

@@ -92,7 +92,8 @@ class Attempt:
                 return Delivered({self.ids[row]: word for row, word in self.final.items()})
             wait = self._wait()
             if time.monotonic() + wait.total_seconds() > patience_ends:
-                raise NotNow(f"{len(self.ids) - len(self.final)} messages wait for {self.provider.name}", wait)
+                words = f"{len(self.ids) - len(self.final)} messages wait for {self.provider.name}"
+                raise NotNow(words, wait, frozenset(self.ids[row] for row in self.final))
             await self._rest(wait)
 
     async def _rest(self, wait: timedelta) -> None:

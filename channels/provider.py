@@ -80,8 +80,10 @@ class EmailProvider(Protocol):
 
 
 class NotNow(Unavailable):
-    """Nothing of a delivery can move at present: a rate limit, a pause, or a provider that is down."""
+    """Nothing more of a delivery can move at present: a rate limit, a pause, or a provider that is down."""
 
-    def __init__(self, why: str, retry_after: timedelta) -> None:
+    def __init__(self, why: str, retry_after: timedelta, settled: frozenset[int] = frozenset()) -> None:
         super().__init__(why)
         self.retry_after = retry_after
+        self.settled = settled
+        """The enrollments of the delivery whose messages have their final word."""

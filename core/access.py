@@ -128,7 +128,7 @@ class Keys:
             if len(self._found) >= _REMEMBERED_KEYS:
                 self._found.clear()
             self._found[digest] = known
-        return await asyncio.shield(known[1])
+        return known[1].result() if known[1].done() else await asyncio.shield(known[1])
 
     async def _look_up(self, database: Database, digest: bytes) -> Key | None:
         found = None
@@ -157,7 +157,10 @@ async def check(database: Database, key: str | None, scope: str) -> Key:
     """
     if not key:
         raise NotSignedIn("an API key is needed: send it as `Authorization: Bearer kk_…`")
-    found = await _keys.setdefault(database, Keys()).find(database, key)
+    keys = _keys.get(database)
+    if keys is None:
+        keys = _keys[database] = Keys()
+    found = await keys.find(database, key)
     if found is None:
         raise NotSignedIn("this API key does not exist or was revoked; make one with `kaskad key create`")
     if not found.allows(scope):

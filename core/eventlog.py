@@ -14,12 +14,12 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.database import driver
+from core.database import Direct, array, driver
 
 _LOG_LOCK = 0x6B61736B  # "kask"
 
 
-class NewEvent(msgspec.Struct, frozen=True):
+class NewEvent(msgspec.Struct, frozen=True, gc=False):
     """An event about to be written; `properties` is a JSON object, as text or bytes, or None."""
 
     contact_id: int
@@ -29,37 +29,42 @@ class NewEvent(msgspec.Struct, frozen=True):
     value: float | None = None
 
 
-async def lock(connection: AsyncConnection) -> None:
-    """Take the right to append until the transaction ends. Take it last, and do nothing slow while holding it."""
-    await connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOG_LOCK})
+# The lock is taken before the first row draws its id. Nothing is read here, so it does not matter that the
+# statement's snapshot is older than the lock. `unnest` gives the elements in the order they are stored in.
+_APPEND = """
+with held as materialized (select pg_advisory_xact_lock(%s::bigint))
+insert into event (occurred_at, contact_id, name_id, value, properties)
+select at, contact, name, value, properties::jsonb
+from held, unnest(%s::timestamptz[], %s::bigint[], %s::int[], %s::float8[], %s::text[])
+    as given (at, contact, name, value, properties)
+"""
 
 
-async def append(connection: AsyncConnection, events: Sequence[NewEvent]) -> None:
+async def append(connection: AsyncConnection | Direct, events: Sequence[NewEvent]) -> None:
     """Write events at the end of the log. Call it as the last thing of a transaction: others wait meanwhile.
 
-    One COPY whose text is built here: measured at 500 events, 1.4 ms of this process where `write_row` takes 2.1
-    and `unnest` of arrays 4.8, and half the time under the lock.
+    One statement takes the lock and writes, so that on a pipeline with its commit nobody waits for this process while
+    the lock is held. Measured at 500 events: 0.9 µs of this process for an event and 5.6 of PostgreSQL; COPY, which
+    no pipeline takes, 1.1 and 5.2.
     """
     if not events:
         return
-    rows = "".join([_row(event) for event in events])
-    await lock(connection)
     raw = await driver(connection)
-    columns = "occurred_at, contact_id, name_id, value, properties"
-    async with raw.cursor() as cursor, cursor.copy(f"copy event ({columns}) from stdin") as copy:
-        await copy.write(rows)
+    await raw.execute(_APPEND, (_LOG_LOCK, *_columns(events)))
 
 
-def _row(event: NewEvent) -> str:
-    """One line of COPY text. Within JSON a raw line break or tab can only be white space, so it may be a blank."""
-    properties = event.properties
-    if properties is None:
-        body = r"\N"
-    else:
-        body = properties.decode() if isinstance(properties, bytes) else properties
-        body = body.replace("\\", "\\\\").replace("\n", " ").replace("\r", " ").replace("\t", " ")
-    value = r"\N" if event.value is None else repr(float(event.value))
-    return f"{event.occurred_at.isoformat()}\t{event.contact_id}\t{event.name_id}\t{value}\t{body}\n"
+def _columns(events: Sequence[NewEvent]) -> tuple[str, ...]:
+    """The columns as array literals. A list of moments or numbers in JSON is one but for its brackets."""
+    numbers = (
+        [event.occurred_at for event in events],
+        [event.contact_id for event in events],
+        [event.name_id for event in events],
+        [event.value for event in events],
+    )
+    properties = [
+        event.properties.decode() if isinstance(event.properties, bytes) else event.properties for event in events
+    ]
+    return (*(f"{{{msgspec.json.encode(column)[1:-1].decode()}}}" for column in numbers), array(properties))
 
 
 async def record(

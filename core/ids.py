@@ -7,9 +7,11 @@ from uuid import UUID
 def message_id(enrollment_id: int, visit: int) -> UUID:
     """The id of the message that this visit of this enrollment sends; the same however often it is asked.
 
-    A version 8 UUID (RFC 9562, section 5.8): its bits are ours, here a truncated SHA-256.
+    A version 8 UUID (RFC 9562, section 5.8), whose 122 free bits hold both numbers. Ids of one batch lie side by side
+    in the ledger's index, where digests would be scattered over it.
     """
-    return derived_uuid("message", f"{enrollment_id}:{visit}")
+    bits = enrollment_id << 58 | visit
+    return UUID(int=bits >> 74 << 80 | 8 << 76 | (bits >> 62 & 0xFFF) << 64 | 2 << 62 | bits & (1 << 62) - 1)
 
 
 def derived_uuid(space: str, name: str) -> UUID:

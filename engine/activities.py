@@ -3,10 +3,10 @@
 Every activity may be run again after it succeeded (a worker can die before it says so), so each is idempotent.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import msgspec
 from prometheus_client import Histogram
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,7 +20,7 @@ from core.settings import Settings
 from engine import moves, pacing, runs
 from engine.acting import Acting, contacts_of
 from engine.versions import Version, Versions
-from engine.wire import Acted, HandOver, Places, Prepared, RecordRequest, StepRequest
+from engine.wire import Acted, HandedOver, HandOver, Places, Prepared, RecordRequest, StepRequest
 from journeys.plan import Choose, Notify, Send
 from segments import matching
 from segments.criteria import parse
@@ -100,8 +100,12 @@ class Activities:
         return await channels.prepare(connection, self._settings, asked)
 
     @activity.defn
-    async def deliver(self, request: HandOver) -> None:
-        """Hand messages over to their provider; give the turn back when it cannot take them now."""
+    async def deliver(self, request: HandOver) -> HandedOver:
+        """Hand messages over to their provider; give the turn back when it cannot take them now.
+
+        A letter that has to wait does not keep the others: what is settled is told at once. Only if nothing is does
+        Temporal try again; but not with what was left over once, since a cohort cannot continue as new meanwhile.
+        """
         rules = channels.Rules()
         if request.version_id:
             async with self._database.begin() as connection:
@@ -120,7 +124,11 @@ class Activities:
                 activity.heartbeat,
             )
         except NotNow as wait:
-            raise ApplicationError(str(wait), type="NotNow", next_retry_delay=wait.retry_after) from None
+            if not wait.settled and not request.remainder:
+                raise ApplicationError(str(wait), type="NotNow", next_retry_delay=wait.retry_after) from None
+            rest = [member for member in request.members if member[0] not in wait.settled]
+            return HandedOver(rest, wait.retry_after.total_seconds())
+        return HandedOver([], 0.0)
 
     @activity.defn
     async def choose(self, request: StepRequest) -> Places:
@@ -174,57 +182,53 @@ def _items(members: Sequence[Sequence[int]]) -> list[Item]:
     return [Item(enrollment, visit) for enrollment, visit in members]
 
 
+# The groups travel as JSON and are spread out by PostgreSQL, which is cheaper than long arrays from Python.
+_VISITS = text("""
+insert into step_visit (enrollment_id, visit, step, arrived_at, via, version_id)
+select unnest(g.enrollments), g.visit, g.step, to_timestamp(g.at), g.via, :version
+from jsonb_to_recordset(cast(:visits as jsonb)) as g (visit int, step int, at float8, via text, enrollments bigint[])
+on conflict do nothing
+""")
+# Each row comes to the last that is known of it. A repeated request changes nothing, because visits only count up.
+_PLACES = text("""
+with moves as (
+    select unnest(g.enrollments) as id, g.visit, g.step, null::float8 as due, null::float8 as finished,
+        null::text as outcome, 0 as rank, 0 as n
+    from jsonb_to_recordset(cast(:visits as jsonb)) as g (visit int, step int, enrollments bigint[])
+    union all
+    select unnest(g.enrollments), g.visit, null, g.due, null, null, 1, g.n
+    from rows from (jsonb_to_recordset(cast(:waits as jsonb)) as (visit int, due float8, enrollments bigint[]))
+        with ordinality as g (visit, due, enrollments, n)
+    union all
+    select unnest(g.enrollments), g.visit, null, null, g.at, g.outcome, 2, 0
+    from jsonb_to_recordset(cast(:finished as jsonb)) as g (visit int, at float8, outcome text, enrollments bigint[])
+), last as (
+    select distinct on (id) id, visit, due, finished, outcome,
+        first_value(step) over (partition by id order by step is null, visit desc) as step
+    from moves order by id, visit desc, rank desc, n desc
+)
+update enrollment e set visit = u.visit, step = coalesce(u.step, e.step), due_at = to_timestamp(u.due),
+    finished_at = to_timestamp(u.finished), outcome = u.outcome,
+    state = case when u.finished is null then 'active' else 'finished' end
+from last u where e.id = u.id and e.visit <= u.visit and e.state <> 'finished'
+returning e.id, e.state
+""")
+
+
 async def _record(connection: AsyncConnection, request: RecordRequest) -> None:
     await moves.acknowledge(connection, request)
+    groups = {
+        "visits": msgspec.json.encode(request.visits).decode(),
+        "waits": msgspec.json.encode(request.waits).decode(),
+        "finished": msgspec.json.encode(request.finished).decode(),
+    }
     if request.visits:
-        enrollments, visits, steps, times, ways = zip(*request.visits, strict=True)
-        await connection.execute(
-            text(
-                "insert into step_visit (enrollment_id, visit, step, arrived_at, via, version_id) "
-                "select id, visit, step, to_timestamp(at), via, :version from unnest(cast(:ids as bigint[]), "
-                "cast(:visits as int[]), cast(:steps as int[]), cast(:times as float8[]), cast(:ways as text[])) "
-                "as u(id, visit, step, at, via) on conflict do nothing"
-            ),
-            {
-                "version": request.version_id,
-                "ids": list(enrollments),
-                "visits": list(visits),
-                "steps": list(steps),
-                "times": list(times),
-                "ways": list(ways),
-            },
-        )
-    finished = await _move_enrollments(connection, request)
+        await connection.execute(_VISITS, {"version": request.version_id, "visits": groups["visits"]})
+    finished: list[int] = []
+    if request.visits or request.waits or request.finished:
+        moved = await connection.execute(_PLACES, groups)
+        finished = [row.id for row in moved if row.state == "finished"]
     if request.over:
         await connection.execute(text("update cohort set state = 'finished' where id = :id"), {"id": request.cohort_id})
     if finished:
         await runs.tell_parents(connection, finished)
-
-
-async def _move_enrollments(connection: AsyncConnection, request: RecordRequest) -> list[int]:
-    """Bring each enrollment's row to the last that is known of it; gives those that have finished with that. A
-    repeated request changes nothing, because visits only count up."""
-    last: dict[int, dict[str, object]] = defaultdict(
-        lambda: {"visit": 0, "step": None, "due": None, "finished": None, "outcome": None}
-    )
-    for enrollment, visit, step, _, _ in request.visits:
-        last[enrollment].update(visit=visit, step=step, due=None)
-    for enrollment, visit, due in request.waits:
-        last[enrollment].update(visit=visit, due=due)
-    for enrollment, visit, at, outcome in request.finished:
-        last[enrollment].update(visit=visit, due=None, finished=at, outcome=outcome)
-    if not last:
-        return []
-    columns = {name: [row[name] for row in last.values()] for name in ("visit", "step", "due", "finished", "outcome")}
-    moved = await connection.execute(
-        text(
-            "update enrollment e set visit = u.visit, step = coalesce(u.step, e.step), due_at = to_timestamp(u.due), "
-            "finished_at = to_timestamp(u.finished), outcome = u.outcome, "
-            "state = case when u.finished is null then 'active' else 'finished' end "
-            "from unnest(cast(:ids as bigint[]), cast(:visit as int[]), cast(:step as int[]), cast(:due as float8[]), "
-            "cast(:finished as float8[]), cast(:outcome as text[])) as u(id, visit, step, due, finished, outcome) "
-            "where e.id = u.id and e.visit <= u.visit and e.state <> 'finished' returning e.id, e.state"
-        ),
-        {"ids": list(last), **columns},
-    )
-    return [row.id for row in moved if row.state == "finished"]

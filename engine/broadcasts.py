@@ -124,7 +124,7 @@ async def next_page(database: Database, settings: Settings, cohorts: Cohorts, ve
                 "done": done,
             },
         )
-    await cohorts.join(placed)
+    await cohorts.join(database, placed)
     ENTERED.inc(entered)
     return len(contacts)
 
@@ -145,7 +145,8 @@ async def _enter(
     allowed = await _allowed(connection, version, list(there.scalars()))
     fresh = await reserve_ids(connection, len(allowed)) if allowed else []
     exclusive = version.plan.entry.reenter != "always"
-    rows = [NewRow(number, contact, "", exclusive) for number, contact in zip(fresh, allowed, strict=True)]
+    at = now()
+    rows = [NewRow(number, contact, "", exclusive, at) for number, contact in zip(fresh, allowed, strict=True)]
     return await place(connection, settings, version, rows, broadcast=True)
 
 

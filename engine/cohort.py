@@ -7,6 +7,7 @@ next due time or the next news. It knows ids only.
 import asyncio
 import contextlib
 from collections.abc import Coroutine
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,7 +20,9 @@ with workflow.unsafe.imports_passed_through():
         Acted,
         Carried,
         CohortStart,
+        HandedOver,
         HandOver,
+        Leftover,
         News,
         Order,
         Places,
@@ -29,7 +32,20 @@ with workflow.unsafe.imports_passed_through():
         StepRequest,
         provider_queue,
     )
-    from journeys.machine import Batch, Due, Ended, Held, Input, Join, Stop, Turn, Went, advance, dump, restore
+    from journeys.machine import (
+        Batch,
+        Due,
+        Ended,
+        Held,
+        Input,
+        Join,
+        Stop,
+        Turn,
+        Went,
+        advance,
+        dump,
+        restore,
+    )
     from journeys.plan import Call, Choose, Delete, Notify, Send
 
 # Work is retried until it succeeds: a contact is never dropped because a database was away.
@@ -61,6 +77,9 @@ class CohortWorkflow:
         self._writing: asyncio.Task[None] | None = None
         self._next_due: float | None = None
         self._told = False
+        self._draining = False
+        self._leftovers: list[Leftover] = []
+        self._taken_along = carried.leftovers
 
     @workflow.signal
     def inform(self, news: News) -> None:
@@ -82,15 +101,16 @@ class CohortWorkflow:
     @workflow.run
     async def run(self, start: CohortStart) -> None:
         """Live until the cohort is closed and nobody is left in it."""
+        self._work = [asyncio.create_task(self._go_on(leftover)) for leftover in self._taken_along]
         while True:
-            draining = workflow.info().is_continue_as_new_suggested()
-            self._turn(draining)
+            self._draining = workflow.info().is_continue_as_new_suggested()
+            self._turn(self._draining)
             if not self._busy():
                 if self._is_over():
                     await self._write(over=True)
                     if not self._inputs:
                         return
-                elif draining:
+                elif self._draining:
                     workflow.continue_as_new(self._carry())
             await self._rest()
             self._reap()
@@ -124,10 +144,7 @@ class CohortWorkflow:
         landed = self._course.land(self._tokens, inputs)
         turn = advance(self._course.plan, self._tokens, workflow.time(), landed, paused=paused)
         self._tokens = turn.tokens
-        page = self._unwritten[-1]
-        page.visits.extend(list(visit) for visit in turn.visits)
-        page.waits.extend(list(wait) for wait in turn.waits)
-        page.finished.extend(list(finish) for finish in turn.finished)
+        self._unwritten[-1].note(turn.visits, turn.waits, turn.finished)
         return turn
 
     def _note_change(self, change: Change) -> None:
@@ -135,8 +152,7 @@ class CohortWorkflow:
         if change.moved is not None:
             self._unwritten.append(self._page(change.moved))
         page = self._unwritten[-1]
-        page.visits.extend(list(visit) for visit in change.visits)
-        page.finished.extend(list(finish) for finish in change.finished)
+        page.note(change.visits, [], change.finished)
         page.orders.extend(change.orders)
 
     def _page(self, moved: list[list[Any]] | None = None) -> RecordRequest:
@@ -176,7 +192,14 @@ class CohortWorkflow:
                 raise RuntimeError("an activity failed for good") from error
 
     def _carry(self) -> CohortStart:
-        carried = Carried(dump(self._tokens), list(self._members), self._position, self._control, self._state)
+        carried = Carried(
+            dump(self._tokens),
+            list(self._members),
+            self._position,
+            self._control,
+            self._state,
+            leftovers=self._leftovers,
+        )
         self._course.carry(carried)
         start = self._start
         return CohortStart(
@@ -216,31 +239,62 @@ class CohortWorkflow:
         prepared: Prepared = await self._call("prepare", request, Prepared)
         self._inputs.extend(Went(enrollment, visit, step.next) for enrollment, visit in prepared.skipped)
         self._inputs.extend(Held(enrollment, visit, until) for enrollment, visit, until in prepared.delayed)
+        self._told = self._told or bool(prepared.skipped or prepared.delayed)  # they do not wait for the others
         routes: list[Coroutine[Any, Any, None]] = []
         for provider, members in prepared.deliver.items():
             repeat = isinstance(step, Notify) or step.repeat_in_doubt or step.priority == "alert"
             hand_over = HandOver(provider, request.at, members, repeat, request.version_id, request.step)
-            routes.append(self._deliver(step, hand_over))
+            routes.append(self._deliver(step.next, self._urgency(step), hand_over))
         if routes:
             await asyncio.gather(*routes)
 
-    async def _deliver(self, step: Send | Notify, hand_over: HandOver) -> None:
-        await workflow.execute_activity(
-            "deliver",
-            hand_over,
-            task_queue=provider_queue(hand_over.provider),
-            start_to_close_timeout=timedelta(minutes=10),
-            heartbeat_timeout=timedelta(seconds=15),
-            retry_policy=_RETRY,
-            priority=self._priority(step),
-        )
-        self._inputs.extend(Went(enrollment, visit, step.next) for enrollment, visit in hand_over.members)
+    async def _deliver(self, to: int, priority: int, hand_over: HandOver) -> None:
+        """Hand over until every message has its final word. Who has it goes on, whatever the others wait for."""
+        while True:
+            handed: HandedOver = await workflow.execute_activity(
+                "deliver",
+                hand_over,
+                result_type=HandedOver,
+                task_queue=provider_queue(hand_over.provider),
+                start_to_close_timeout=timedelta(minutes=10),
+                heartbeat_timeout=timedelta(seconds=15),
+                retry_policy=_RETRY,
+                priority=Priority(priority_key=priority),
+            )
+            rest = {enrollment for enrollment, _ in handed.rest}
+            self._inputs.extend(
+                Went(enrollment, visit, to) for enrollment, visit in hand_over.members if enrollment not in rest
+            )
+            if not handed.rest:
+                return
+            self._told = True
+            leftover = Leftover(
+                to,
+                priority,
+                replace(hand_over, members=handed.rest, remainder=True),
+                workflow.time() + handed.wait,
+            )
+            if not await self._wait_for(leftover):
+                return
+            hand_over = leftover.hand_over
 
-    def _priority(self, step: Send | Notify) -> Priority:
+    async def _wait_for(self, leftover: Leftover) -> bool:
+        """Wait until a hand-over can be gone on with; False if the workflow will continue as new and take it along."""
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(lambda: self._draining, timeout=max(0.0, leftover.at - workflow.time()))
+            self._leftovers.append(leftover)
+            return False
+        return True
+
+    async def _go_on(self, leftover: Leftover) -> None:
+        """Go on with what the run before left over."""
+        if await self._wait_for(leftover):
+            await self._deliver(leftover.next, leftover.priority, leftover.hand_over)
+
+    def _urgency(self, step: Send | Notify) -> int:
         if isinstance(step, Notify):
-            return Priority(priority_key=_PRIORITY["alert"])
-        urgency = "broadcast" if self._start.broadcast and step.priority == "triggered" else step.priority
-        return Priority(priority_key=_PRIORITY[urgency])
+            return _PRIORITY["alert"]
+        return _PRIORITY["broadcast" if self._start.broadcast and step.priority == "triggered" else step.priority]
 
     async def _call(
         self, name: str, request: StepRequest | RecordRequest, result: type | None, *, long: bool = False

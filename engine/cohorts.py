@@ -4,10 +4,13 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy import text
 from temporalio.client import Client
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from core import ids
@@ -35,11 +38,21 @@ class Cohorts:
         self._rests: dict[int, tuple[float, float]] = {}
         """Cohorts that were told again: when that may happen once more, and how long they were left alone last."""
 
-    async def join(self, placed: Sequence[Placed]) -> None:
+    async def join(self, database: Database, placed: Sequence[Placed]) -> None:
         """Tell cohorts of their newcomers, starting those that do not run yet."""
-        await asyncio.gather(*(self._join(one) for one in placed))
+        await asyncio.gather(*(self._join(database, one) for one in placed))
 
-    async def _join(self, placed: Placed) -> None:
+    async def _join(self, database: Database, placed: Placed) -> None:
+        try:
+            await self._tell(placed, WorkflowIDReusePolicy.REJECT_DUPLICATE)
+        except WorkflowAlreadyStartedError:
+            # The workflow has run and ended. It knew those newcomers who are not `entering` any more: it writes
+            # everything down before it ends. To begin with them anew would send their letters again.
+            rest = await _still_entering(database, placed)
+            if rest.joins:
+                await self._tell(rest, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
+
+    async def _tell(self, placed: Placed, reuse: WorkflowIDReusePolicy) -> None:
         cohort = placed.cohort
         opened = cohort.opened_at.timestamp()
         closes_at = (
@@ -61,9 +74,11 @@ class Cohorts:
                 CohortWorkflow.run,
                 start,
                 id=cohort_workflow_id(cohort.id),
+                id_reuse_policy=reuse,
                 task_queue=MAIN_QUEUE,
                 start_signal="inform",
-                start_signal_args=[News(joins=placed.joins)],
+                # With the journey's state: who enters after a pause must not be a step ahead of the news of it.
+                start_signal_args=[News(placed.joins, control=cohort.control, state=cohort.state)],
             )
 
     async def hear(self, cohort_id: int, heard: Sequence[tuple[int, int, int, int]]) -> None:
@@ -84,7 +99,13 @@ class Cohorts:
             raise
         return True
 
-    async def retell(self, database: Database, versions: Versions, enrollments: Sequence[int] | None = None) -> int:
+    async def retell(
+        self,
+        database: Database,
+        versions: Versions,
+        enrollments: Sequence[int] | None = None,
+        older_than: timedelta = _RETELL_AFTER,
+    ) -> int:
         """Tell cohorts again of enrollments that are still `entering`: a process may have died after writing them.
 
         Usually it is the worker that is away, and the cohorts were told. So each is left alone for twice as long every
@@ -94,6 +115,7 @@ class Cohorts:
             database: Where the enrollments are.
             versions: The versions they run on.
             enrollments: Which ones; without it, all that have been entering for long.
+            older_than: How long that is.
 
         Returns:
             How many enrollments.
@@ -106,10 +128,16 @@ class Cohorts:
                         "j.control, j.state from enrollment e join cohort c on c.id = e.cohort_id "
                         "join journey j on j.id = e.journey_id where e.state = 'entering' "
                         "and case when cast(:ids as bigint[]) is null "
-                        "then e.entered_at < now() - cast(:age as interval) else e.id = any(:ids) end "
+                        "then e.entered_at < now() - cast(:age as interval) and e.cohort_id <> all(:resting) "
+                        "else e.id = any(:ids) end "
                         "order by e.cohort_id limit :limit"
                     ),
-                    {"age": _RETELL_AFTER, "limit": _RETELL_LIMIT, "ids": enrollments},
+                    {
+                        "age": older_than,
+                        "limit": _RETELL_LIMIT,
+                        "ids": enrollments,
+                        "resting": [] if enrollments else self._resting(),
+                    },
                 )
             ).all()
             known = await versions.get_all(connection, sorted({row.version_id for row in rows}))
@@ -117,7 +145,8 @@ class Cohorts:
         for row in rows:
             cohort = Cohort(row.cohort_id, row.version_id, row.opened_at, row.broadcast, row.control, row.state)
             joins[cohort].append([row.id, ids.seed(row.contact_id)])
-        await self.join([Placed(cohort, known[cohort.version_id], members) for cohort, members in joins.items()])
+        placed = [Placed(cohort, known[cohort.version_id], members) for cohort, members in joins.items()]
+        await self.join(database, placed)
         if enrollments is None:
             self._let_rest([cohort.id for cohort in joins])
         return len(rows)
@@ -161,6 +190,23 @@ class Cohorts:
                     {"control": row.control, "id": row.id},
                 )
         return len(rows)
+
+
+async def _still_entering(database: Database, placed: Placed) -> Placed:
+    """Those of the newcomers whom no workflow has written down; their cohort, which had finished, lives again and has
+    to hear of pauses."""
+    async with database.begin() as connection:
+        rows = await connection.execute(
+            text("select id from enrollment where id = any(:ids) and state = 'entering'"),
+            {"ids": [enrollment for enrollment, _ in placed.joins]},
+        )
+        waiting = set(rows.scalars())
+        if waiting:
+            await connection.execute(
+                text("update cohort set state = 'closed' where id = :id and state = 'finished'"),
+                {"id": placed.cohort.id},
+            )
+    return replace(placed, joins=[join for join in placed.joins if join[0] in waiting])
 
 
 def _chunks(heard: Sequence[tuple[int, int, int, int]]) -> list[list[tuple[int, int, int, int]]]:

@@ -37,10 +37,17 @@ class Course:
         self._listened = {int(version): numbers for version, numbers in carried.listened.items()}
         self._endings = {int(version): outcomes for version, outcomes in carried.endings.items()}
         self._orders = dict.fromkeys(carried.orders)
-        self._landings: moving.Landings = {}
+        self._landings: moving.Landings = {
+            (enrollment, visit): moving.Landing(tuple(exits), stays)
+            for enrollment, visit, exits, stays in carried.landings
+        }
 
     def carry(self, carried: Carried) -> None:
-        """Write down what has to outlive this run of the workflow; no work is under way then."""
+        """Write down what has to outlive this run of the workflow; nothing but leftovers is under way then."""
+        left = {tuple(member) for leftover in carried.leftovers for member in leftover.hand_over.members}
+        carried.landings = [
+            [*key, list(landing.exits), landing.stays] for key, landing in self._landings.items() if key in left
+        ]
         carried.listened = {str(version): numbers for version, numbers in self._listened.items()}
         carried.endings = {str(version): outcomes for version, outcomes in self._endings.items()}
         carried.orders = list(self._orders)

@@ -29,6 +29,8 @@ class NewRow:
     contact_id: int
     key: str
     exclusive: bool
+    entered_at: datetime
+    """When it was asked for; with an event, when that was received. Cooldowns count from here."""
     entry_event_id: int | None = None
     entry_event_at: datetime | None = None
     closed_by: int | None = None
@@ -138,13 +140,14 @@ async def _cohort_with_room(
 async def _insert(connection: AsyncConnection, version: Version, cohort: Cohort, rows: Sequence[NewRow]) -> set[int]:
     result = await connection.execute(
         text(
-            "insert into enrollment (id, contact_id, cohort_id, entry_event_id, entry_event_at, closed_by, journey_id, "
-            "version_id, exclusive, key, correlation) "
-            "select u.id, u.contact, :cohort, u.event, u.at, u.closed, :journey, :version, u.exclusive, u.key, "
-            "cast(u.correlation as jsonb) from unnest(cast(:ids as bigint[]), cast(:contacts as bigint[]), "
-            "cast(:events as bigint[]), cast(:ats as timestamptz[]), cast(:closed as bigint[]), "
-            "cast(:exclusives as boolean[]), cast(:keys as text[]), cast(:correlations as text[])) "
-            "as u(id, contact, event, at, closed, exclusive, key, correlation) "
+            "insert into enrollment (id, contact_id, cohort_id, entered_at, entry_event_id, entry_event_at, closed_by, "
+            "journey_id, version_id, exclusive, key, correlation) "
+            "select u.id, u.contact, :cohort, u.entered, u.event, u.at, u.closed, :journey, :version, u.exclusive, "
+            "u.key, cast(u.correlation as jsonb) from unnest(cast(:ids as bigint[]), cast(:contacts as bigint[]), "
+            "cast(:entered as timestamptz[]), cast(:events as bigint[]), cast(:ats as timestamptz[]), "
+            "cast(:closed as bigint[]), cast(:exclusives as boolean[]), cast(:keys as text[]), "
+            "cast(:correlations as text[])) "
+            "as u(id, contact, entered, event, at, closed, exclusive, key, correlation) "
             "on conflict do nothing returning id"
         ),
         {
@@ -153,6 +156,7 @@ async def _insert(connection: AsyncConnection, version: Version, cohort: Cohort,
             "version": version.id,
             "ids": [row.id for row in rows],
             "contacts": [row.contact_id for row in rows],
+            "entered": [row.entered_at for row in rows],
             "events": [row.entry_event_id for row in rows],
             "ats": [row.entry_event_at for row in rows],
             "closed": [row.closed_by for row in rows],

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import timedelta
 
 import structlog
 from sqlalchemy import text
@@ -10,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from temporalio.client import Client
 from temporalio.service import RPCError
-from temporalio.worker import Worker
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from channels import Delivery
 from channels.providers import ensure_default
@@ -64,6 +65,9 @@ async def run_worker(settings: Settings, database: Database, client: Client, sto
             schedules.ScheduleActivities(database).start_broadcast,
         ],
         max_concurrent_activities=settings.database_pool,
+        # The sandbox, which guards against workflow code that is not deterministic, costs a worker a tenth of its time.
+        # The tests run in it and replay stored histories.
+        workflow_runner=UnsandboxedWorkflowRunner(),
     )
     try:
         async with main:
@@ -146,6 +150,8 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
                 if not mine:
                     await _pause(stop, _STANDBY_SECONDS)
                     continue
+                # Whoever was the router before is gone, and may have died between writing and telling.
+                await cohorts.retell(database, versions, older_than=timedelta())
                 log.info("router ready")
                 duties = [route, broadcast, control, move, retell, crown, schedule, keep_house]
                 await _until_one_ends(stop, mine, duties)

@@ -94,7 +94,7 @@ class Router:
             await _children(connection, routed, placed)
         joined = {enrollment: one.cohort.id for one in placed for enrollment, _ in one.joins}
         dropped = {entry.id for entry in routed.entries} - joined.keys()
-        await self._cohorts.join(placed)
+        await self._cohorts.join(self._database, placed)
         if routed.unsure:
             await self._cohorts.retell(self._database, self._versions, sorted(routed.unsure))
         news: dict[int, list[tuple[int, int, int, int]]] = defaultdict(list)
@@ -255,6 +255,7 @@ class Router:
                     e.contact_id,
                     e.key,
                     e.exclusive,
+                    e.event.received_at,
                     e.event.id,
                     e.event.at,
                     routed.closed.get(e.id),

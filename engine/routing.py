@@ -236,5 +236,7 @@ def _may_enter(entry: Entry, earlier: Sequence[Enrolled], event: LoggedEvent) ->
         return False
     if entry.reenter == "after_exit" and any(one.is_open_at(event.id) for one in earlier):
         return False
+    if not entry.cooldown_seconds:
+        return True
     latest = max(one.entered_at for one in earlier)
     return event.received_at - latest >= timedelta(seconds=entry.cooldown_seconds)

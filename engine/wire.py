@@ -3,8 +3,11 @@
 Lists of numbers instead of objects keep a cohort of a thousand well under Temporal's payload limit.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+from journeys.machine import Finish, Visit, Waiting
 
 MAIN_QUEUE = "kaskad"
 
@@ -74,6 +77,9 @@ class Carried:
     """Such a version to the outcome of each subscription that ends the journey."""
     orders: list[int] = field(default_factory=list)
     """The orders it has carried out."""
+    leftovers: list["Leftover"] = field(default_factory=list)
+    landings: list[list[Any]] = field(default_factory=list)
+    """[enrollment, visit, exits, stays] of leftovers that were begun in a version before; see journeys.moving."""
 
 
 @dataclass
@@ -97,12 +103,9 @@ class RecordRequest:
 
     cohort_id: int
     version_id: int
-    visits: list[list[Any]]
-    """[enrollment, visit, step, at, via]"""
-    waits: list[list[Any]]
-    """[enrollment, visit, due or null]"""
-    finished: list[list[Any]]
-    """[enrollment, visit, at, outcome]"""
+    visits: list["Arrivals"]
+    waits: list["Waits"]
+    finished: list["Finishes"]
     over: bool
     """Nobody is left in the cohort."""
     moved: list[list[Any]] | None = None
@@ -110,9 +113,49 @@ class RecordRequest:
     orders: list[list[Any]] = field(default_factory=list)
     """[order, why it was refused or null]"""
 
+    def note(self, visits: Iterable[Visit], waits: Iterable[Waiting], finished: Iterable[Finish]) -> None:
+        """Add what the machine has decided."""
+        for (visit, step, at, via), ids in _grouped(visits, lambda row: (row.visit, row.step, row.at, row.via)):
+            self.visits.append(Arrivals(visit, step, at, via, ids))
+        for (visit, due), ids in _grouped(waits, lambda row: (row.visit, row.due)):
+            self.waits.append(Waits(visit, due, ids))
+        for (visit, at, outcome), ids in _grouped(finished, lambda row: (row.visit, row.at, row.outcome)):
+            self.finished.append(Finishes(visit, at, outcome, ids))
+
     def says_something(self) -> bool:
         """Whether there is anything to write."""
         return bool(self.visits or self.waits or self.finished or self.orders or self.moved is not None)
+
+
+@dataclass
+class Arrivals:
+    """Enrollments that came to a step at the same time, by the same way, as the same one of their visits. Contacts move
+    together, so there are far fewer of these than visits."""
+
+    visit: int
+    step: int
+    at: float
+    via: str
+    enrollments: list[int]
+
+
+@dataclass
+class Waits:
+    """Enrollments whose present wait ends at `due`, or only by an event if that is null."""
+
+    visit: int
+    due: float | None
+    enrollments: list[int]
+
+
+@dataclass
+class Finishes:
+    """Enrollments that were over at the same time with the same outcome."""
+
+    visit: int
+    at: float
+    outcome: str
+    enrollments: list[int]
 
 
 @dataclass
@@ -150,6 +193,8 @@ class HandOver:
     version_id: int = 0
     """Whose rules hold for the messages."""
     step: int = 0
+    remainder: bool = False
+    """Whether these are what an earlier call left over."""
 
 
 @dataclass
@@ -167,8 +212,41 @@ class Acted:
 
 
 @dataclass
+class HandedOver:
+    """What a hand-over came to."""
+
+    rest: list[list[int]]
+    """[enrollment, visit] of the messages that have no final word yet."""
+    wait: float
+    """After how many seconds they can be tried again."""
+
+
+@dataclass
+class Leftover:
+    """A hand-over that is to be gone on with."""
+
+    next: int
+    """Where those go on whose message has its final word, in the version that the hand-over was begun in."""
+    priority: int
+    hand_over: HandOver
+    at: float
+
+
+@dataclass
 class Places:
     """Where each token goes, or until when it waits."""
 
     rows: list[list[Any]]
     """[enrollment, visit, step or time, via]"""
+
+
+_Row = TypeVar("_Row", Visit, Waiting, Finish)
+_Key = TypeVar("_Key")
+
+
+def _grouped(rows: Iterable[_Row], key: Callable[[_Row], _Key]) -> list[tuple[_Key, list[int]]]:
+    """The enrollments of rows that are the same in everything else, together."""
+    groups: dict[_Key, list[int]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row.enrollment)
+    return list(groups.items())

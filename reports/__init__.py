@@ -1,1 +1,1 @@
-"""Reports: measures, dimensions and their constructor. Empty so far; the counts on the status pages come from studio."""
+"""Reports: measures, dimensions and their constructor. Empty so far; the status pages are in studio."""

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from starlette.types import ASGIApp
 from temporalio.client import Client
 from temporalio.service import RPCError
 
@@ -27,7 +28,7 @@ from core.database import Database
 from core.errors import DatabaseUnavailable
 from core.settings import Settings
 from studio import pages, problems
-from studio.guard import Guard, Upload
+from studio.guard import Guard, Lane, Upload
 
 # For programs, and for people who got a letter; each route asks for what it needs itself.
 _OPEN_ROUTERS = (
@@ -40,6 +41,8 @@ _OPEN_ROUTERS = (
 )
 # Pages that only whoever runs this installation may see.
 _INNER_ROUTERS = (channels.email.routes.router, studio.demo.routes.router)
+
+_HOT = {("POST", "/v1/events"): tracker.routes.send_events}
 
 _FORM_BYTES = 100_000  # what a form needs around its file
 
@@ -74,7 +77,7 @@ def create_app(settings: Settings, database: Database, temporal: Client | None =
         database: closed by the caller, after the app has shut down.
         temporal: may be a lazy client, so that events are taken in while Temporal is away.
     """
-    app = _Documented(
+    app = _Api(
         title="Kaskad",
         version=importlib.metadata.version("kaskad") if _is_installed() else "0",
         summary="Marketing journeys that react to events",
@@ -88,8 +91,6 @@ def create_app(settings: Settings, database: Database, temporal: Client | None =
     app.state.database = database
     app.state.temporal = temporal
     problems.install(app)
-    uploads = {"/v1/contacts/import": Upload(settings.import_bytes_limit + _FORM_BYTES, "contacts:write")}
-    app.add_middleware(Guard, body_limit=settings.request_bytes_limit, uploads=uploads, database=database)
     app.include_router(health)
     app.include_router(pages.router)
     for router in _OPEN_ROUTERS:
@@ -107,8 +108,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-class _Documented(FastAPI):
-    """FastAPI with the problem-details schema in its OpenAPI document."""
+class _Api(FastAPI):
+    """FastAPI behind the guard, with a lane past it, and with the problem-details schema in its OpenAPI document."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """The app with what stands before it."""
+        settings: Settings = self.state.settings
+        uploads = {"/v1/contacts/import": Upload(settings.import_bytes_limit + _FORM_BYTES, "contacts:write")}
+        lane = Lane(super().build_middleware_stack(), _HOT)
+        return Guard(lane, settings.request_bytes_limit, uploads, self.state.database)
 
     def openapi(self) -> dict[str, Any]:
         """The document, made once."""

@@ -1,6 +1,7 @@
 """`kaskad`: the command line. Every package brings its own commands; here they are put together."""
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Callable, Coroutine
@@ -122,6 +123,7 @@ async def _api(settings: Settings) -> None:
             backlog=4096,
         )
     )
+    _spare_garbage_collection()
     try:
         await server.serve()
     except SystemExit as error:  # how uvicorn says that it could not listen; its log has the reason
@@ -130,6 +132,16 @@ async def _api(settings: Settings) -> None:
         ) from error
     finally:
         await database.close()
+
+
+def _spare_garbage_collection() -> None:
+    """What stands now stands until the end, so the collector need not look at it; and it looks less often.
+
+    Measured taking in events one by one: it took a fifth of the process's time before, and nothing to speak of after.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @app.command()

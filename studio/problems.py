@@ -1,6 +1,6 @@
 """Errors as RFC 9457 problem details: the one place where domain errors meet HTTP."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -60,12 +60,24 @@ class ProblemDetails(BaseModel):
 
 def install(app: FastAPI) -> None:
     """Answer every error of the app with problem details."""
-    app.add_exception_handler(KaskadError, _on_kaskad_error)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(PoolTimeout, _on_busy)
-    app.add_exception_handler(DBAPIError, _on_database_error)
-    app.add_exception_handler(Exception, _on_defect)
+    for kind, handler in _handlers():
+        app.add_exception_handler(kind, handler)
+
+
+def respond(request: Request, error: Exception) -> Response:
+    """The response that an error becomes, for what is served past the app's own handlers."""
+    return next(handler(request, error) for kind, handler in _handlers() if isinstance(error, kind))
+
+
+def _handlers() -> tuple[tuple[type[Exception], Callable[[Request, Exception], Response]], ...]:
+    return (
+        (KaskadError, _on_kaskad_error),
+        (RequestValidationError, _on_validation_error),
+        (HTTPException, _on_http_error),
+        (PoolTimeout, _on_busy),
+        (DBAPIError, _on_database_error),
+        (Exception, _on_defect),
+    )
 
 
 def answer(

@@ -19,7 +19,7 @@ from core.database import Database
 from core.errors import Problem, Unavailable
 from core.settings import Settings
 from tracker.store import Entry, Months, Names, entries, store
-from tracker.wire import Incoming
+from tracker.wire import Incoming, Limits
 
 FLUSH_LIMIT = 2_000
 """Events in one flush: at about 20 µs each the lock of the log is never held for long."""
@@ -68,12 +68,14 @@ class Intake:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._limit = settings.event_queue_limit
+        self.limits = Limits.of(settings)
         self._names = Names(settings.event_names_limit)
         self._months = Months()
         self._waiting: deque[_Parcel] = deque()
         self._held = 0
         self._gathered = 0
         self._closed = False
+        self._awaited = False
         self._flushes: set[asyncio.Task[None]] = set()
 
     async def take(self, events: Sequence[Incoming], sender: int) -> list[Fate]:
@@ -95,7 +97,9 @@ class Intake:
         self._waiting.append(parcel)
         self._held += len(events)
         self._gathered += len(events)
-        asyncio.get_running_loop().call_soon(self._start)  # after the requests that are being read just now
+        if not self._awaited:
+            self._awaited = True
+            asyncio.get_running_loop().call_soon(self._start)  # after the requests that are being read just now
         return await parcel.fates
 
     async def close(self) -> None:
@@ -107,6 +111,7 @@ class Intake:
 
     def _start(self) -> None:
         """Begin a flush if there is something to write and enough of it."""
+        self._awaited = False
         while self._waiting and (
             not self._flushes or (len(self._flushes) < FLUSHES and self._gathered >= WORTH_A_SECOND)
         ):
@@ -147,11 +152,12 @@ class Intake:
 
     async def _write(self, batch: Sequence[Entry]) -> list[Fate]:
         """Make the names and months that are missing, then write; a name beyond the limit is a problem."""
-        await self._names.learn(self._database, {entry.event.name for entry in batch})
+        names = {entry.event.name for entry in batch}
+        await self._names.learn(self._database, names)
         await self._months.provide(self._database, [entry.event.at for entry in batch])
-        known = [entry for entry in batch if entry.event.name in self._names.numbers]
-        if len(known) == len(batch):
+        if not names - self._names.numbers.keys():
             return await self._store(batch)
+        known = [entry for entry in batch if entry.event.name in self._names.numbers]
         fates = iter(await self._store(known))
         return [next(fates) if entry.event.name in self._names.numbers else self._too_many(entry) for entry in batch]
 
@@ -177,9 +183,9 @@ class Intake:
     async def _store_together(self, batch: Sequence[Entry]) -> list[Fate]:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                async with self._database.begin() as connection:
+                async with self._database.direct() as connection:
                     new = await store(connection, batch, self._names.numbers)
-                return [_STORED if is_new else _DUPLICATE for is_new in new]
+                return [_STORED] * len(new) if all(new) else [_STORED if is_new else _DUPLICATE for is_new in new]
             except (DBAPIError, psycopg.Error) as error:
                 if attempt == ATTEMPTS or _state(error) not in RETRIED:
                     raise
@@ -213,8 +219,7 @@ def _answer(parcel: _Parcel, outcome: "list[Fate] | Exception") -> None:
 
 def _count(fates: Sequence[Fate]) -> None:
     _sizes.observe(len(fates))
-    duplicates = sum(fate is _DUPLICATE for fate in fates)
-    stored = sum(fate is _STORED for fate in fates)
+    stored, duplicates = fates.count(_STORED), fates.count(_DUPLICATE)
     _taken.labels("stored").inc(stored)
     _taken.labels("duplicate").inc(duplicates)
     _taken.labels("refused").inc(len(fates) - stored - duplicates)

@@ -15,7 +15,7 @@ from core.clock import now
 from core.errors import InvalidInput, Problem
 from tracker.document import REQUEST_BODY
 from tracker.ingest import Busy, Duplicate, Fate, Intake, Stored
-from tracker.wire import Incoming, Limits, Parsed, Refused, parse
+from tracker.wire import Incoming, Parsed, Refused, parse
 
 SCOPE = "events:write"
 
@@ -113,10 +113,11 @@ async def send_events(request: Request) -> Response:
     state = request.app.state
     key = await access.check(state.database, access.sent_key(request), SCOPE)
     body = await _body(request, state.settings.request_bytes_limit)
-    parsed = parse(body, Limits.of(state.settings), now())
+    intake = _intake(request.app)
+    parsed = parse(body, intake.limits, now())
     good = [item for item in parsed.items if isinstance(item, Incoming)]
     try:
-        fates = await _intake(request.app).take(good, key.id)
+        fates = await intake.take(good, key.id)
     except Busy as error:
         raise HTTPException(503, str(error), {"Retry-After": "1"}) from error
     return Response(_answer(parsed, fates), 202, media_type="application/json")

@@ -1,15 +1,18 @@
 """Writing checked events to the log: one transaction for many requests, each event once."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import compress
+from typing import Any
 
 import msgspec
+from psycopg import AsyncCursor
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contacts.identities import resolve
+from contacts import identities
 from core import eventlog
-from core.database import Database, driver
+from core.database import Database, Direct
 from core.ids import derived_hex
 from core.schema import partitions
 from core.schema.partitions import month_start
@@ -18,7 +21,7 @@ from tracker.wire import Incoming
 _NAMES_LOCK = 0x6B61736E  # "kasn": one maker of event names at a time
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """An event on its way into the log; `key`, a UUID in hexadecimal, is None for events that came without an id."""
 
     event: Incoming
@@ -73,24 +76,35 @@ class Months:
                 self.known.add(month)
 
 
-async def store(connection: AsyncConnection, batch: Sequence[Entry], names: Mapping[str, int]) -> list[bool]:
-    """Append to the log those entries whose key has not been seen, in the order given.
+async def store(connection: Direct, batch: Sequence[Entry], names: Mapping[str, int]) -> list[bool]:
+    """Append to the log those entries whose key has not been seen, in the order given, and commit.
 
-    The last thing of its transaction, since `eventlog.append` holds the log's lock until the commit. Every process
-    takes its locks in the same order here: keys (sorted), identities, the log.
+    Two round trips, and a third when somebody is new: what can be asked together is sent together, and the append
+    travels with its commit. Every process takes its locks in the same order here: against erasure, keys (sorted),
+    identities, the log.
 
     Returns:
         For each entry whether it was new.
     """
-    new = await _claim(connection, [entry.key for entry in batch])
-    events = [entry.event for entry, is_new in zip(batch, new, strict=True) if is_new]
-    if events:
-        contacts = await resolve(connection, [(event.kind, event.identity) for event in events])
+    pairs = [(entry.event.kind, entry.event.identity) for entry in batch]
+    async with connection.pipeline():
+        await connection.execute("begin")
+        await identities.hold_off_erasure(connection)
+        claim = await _claim(connection, [entry.key for entry in batch])
+        answer = await identities.ask(connection, pairs)
+        new = await claim.new()
+        found = await answer.contacts()
+        if not all(new):
+            batch, pairs, found = list(compress(batch, new)), list(compress(pairs, new)), list(compress(found, new))
+        contacts = await identities.complete(connection, pairs, found)
         rows = [
-            eventlog.NewEvent(contact_id, names[event.name], event.at, event.properties, event.value)
-            for event, contact_id in zip(events, contacts, strict=True)
+            eventlog.NewEvent(
+                contact, names[entry.event.name], entry.event.at, entry.event.properties, entry.event.value
+            )
+            for entry, contact in zip(batch, contacts, strict=True)
         ]
         await eventlog.append(connection, rows)
+        await connection.execute("commit")
     return new
 
 
@@ -101,19 +115,28 @@ select replace(key::text, '-', '') from given where key not in (select key from 
 """
 
 
-async def _claim(connection: AsyncConnection, keys: Sequence[str | None]) -> list[bool]:
-    """Which keys are new, each the first time it stands in the list; they are remembered with this transaction."""
+async def _claim(connection: Direct, keys: Sequence[str | None]) -> "_Claim":
+    """Ask for keys, which are remembered with this transaction."""
     wanted = sorted({key for key in keys if key is not None})
-    if not wanted:
-        return [True] * len(keys)
-    raw = await driver(connection)
-    cursor = await raw.execute(_CLAIM, (f"{{{','.join(wanted)}}}",))
-    used: set[str | None] = {key for (key,) in await cursor.fetchall()}
-    if not used and len(wanted) == len(keys):
-        return [True] * len(keys)
-    new = []
-    for key in keys:
-        new.append(key is None or key not in used)
-        if key is not None:
-            used.add(key)
-    return new
+    return _Claim(keys, len(wanted), await connection.execute(_CLAIM, (f"{{{','.join(wanted)}}}",)))
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """Keys that were asked for: all of them, how many differ, and where the answer will be."""
+
+    keys: Sequence[str | None]
+    distinct: int
+    cursor: AsyncCursor[tuple[Any, ...]]
+
+    async def new(self) -> list[bool]:
+        """Which keys are new, each the first time it stands in the list. No key is always new."""
+        used: set[str | None] = {key for (key,) in await self.cursor.fetchall()}
+        if not used and self.distinct == len(self.keys):
+            return [True] * len(self.keys)
+        new = []
+        for key in self.keys:
+            new.append(key is None or key not in used)
+            if key is not None:
+                used.add(key)
+        return new

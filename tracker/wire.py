@@ -6,6 +6,7 @@ stand twice in an object; they are refused, so that nobody reads another event t
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -66,7 +67,7 @@ class Limits:
         )
 
 
-class Incoming(msgspec.Struct, frozen=True):
+class Incoming(msgspec.Struct, frozen=True, gc=False):
     """An event that is fit to be stored; `properties` is compact JSON. (A Struct: four times faster to make.)"""
 
     index: int
@@ -96,12 +97,16 @@ class Parsed:
     items: list[Incoming | Refused]
 
 
-class _Event(msgspec.Struct, forbid_unknown_fields=True):
+class _Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     event: str
     contact: dict[str, str]
     id: str | None = None
     at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     properties: dict[str, Any] | None = None
+
+
+class _Events(msgspec.Struct, forbid_unknown_fields=True):
+    events: list[_Event]
 
 
 class _Unfit(Exception):
@@ -115,6 +120,8 @@ class _Unfit(Exception):
 
 
 _event = msgspec.json.Decoder(_Event)
+_events = msgspec.json.Decoder(list[_Event])
+_wrapped = msgspec.json.Decoder(_Events)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _anything = msgspec.json.Decoder()
@@ -127,7 +134,7 @@ def parse(body: bytes, limits: Limits, now: datetime) -> Parsed:
     Raises:
         InvalidInput: the body as a whole cannot be read. What is wrong with single events stands in `items`.
     """
-    single, pieces = _split(body)
+    single, pieces = _plain(body) or _split(body)
     if not pieces:
         raise InvalidInput(Problem("there are no events in this request", _MENDS[""], path="events"))
     if len(pieces) > limits.events:
@@ -136,7 +143,27 @@ def parse(body: bytes, limits: Limits, now: datetime) -> Parsed:
     return Parsed(single, [_item(index, piece, limits, now, single) for index, piece in enumerate(pieces)])
 
 
-def _split(body: bytes) -> tuple[bool, list[bytes]]:
+def _plain(body: bytes) -> "tuple[bool, Sequence[bytes | _Event]] | None":
+    """Whether the body is one event, and the events, when all have the right shape and none asks for a closer look.
+
+    Compact JSON, which most senders write, comes out of the encoder as it went in. Then no name stands twice, the
+    text is UTF-8, and of the escapes only that of NUL would trouble PostgreSQL. All that is seen for the whole body
+    at once, in a quarter of the time it takes piece by piece.
+    """
+    try:
+        if body.startswith(b"["):
+            single, events = False, _events.decode(body)
+        elif body.startswith(b'{"events":'):
+            single, events = False, _wrapped.decode(body).events
+        else:
+            single, events = True, [_event.decode(body)]
+        is_plain = b"\\u0000" not in body and _encode(_anything.decode(body)) == body
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return (single, events) if is_plain else None
+
+
+def _split(body: bytes) -> "tuple[bool, Sequence[bytes | _Event]]":
     """Whether the body is one event, and the JSON text of each."""
     try:
         return _pieces(body)
@@ -174,17 +201,16 @@ def _mark(escape: re.Match[bytes]) -> bytes:
     return b"\\u0000" if escape["lone"] else escape[0]
 
 
-def _item(index: int, piece: bytes, limits: Limits, now: datetime, single: bool) -> Incoming | Refused:
+def _item(index: int, piece: bytes | _Event, limits: Limits, now: datetime, single: bool) -> Incoming | Refused:
     try:
-        return _checked(index, piece, limits, now)
+        return _checked(index, piece if isinstance(piece, _Event) else _decoded(piece), limits, now)
     except _Unfit as unfit:
         place = "" if single else f"events[{index}]"
         path = f"{place}.{unfit.field}" if place and unfit.field else place or unfit.field
         return Refused(index, _id_of(piece), Problem(unfit.message, unfit.mend, path=path))
 
 
-def _checked(index: int, piece: bytes, limits: Limits, now: datetime) -> Incoming:
-    event = _decoded(piece)
+def _checked(index: int, event: _Event, limits: Limits, now: datetime) -> Incoming:
     if event.id is not None:
         _check_id(event.id)
     _check_name(event.event)
@@ -207,7 +233,7 @@ def _decoded(piece: bytes) -> _Event:
         raise _Unfit(field, _FIELD.sub("", str(error))) from None
     except RecursionError:
         raise _Unfit("properties", "they nest too deeply") from None
-    # Most senders write compact JSON, which comes out of the encoder as it went in. Else look closely.
+    # Compact JSON comes out of the encoder as it went in. Else look closely.
     if _encode(plain) != piece and (name := _repeated(piece)) is not None:
         raise _Unfit("", f"the name {name!r} stands twice in one object", "leave one of them out")
     if b"\\u0000" in piece and _holds_nul(plain):
@@ -239,8 +265,10 @@ def _holds_nul(value: Any) -> bool:
     return isinstance(value, list) and any(_holds_nul(inner) for inner in value)
 
 
-def _id_of(piece: bytes) -> str | None:
+def _id_of(piece: bytes | _Event) -> str | None:
     """The id of an event that is refused, as far as it can be told."""
+    if isinstance(piece, _Event):
+        return piece.id and piece.id[:ID_LENGTH]
     try:
         data = _anything.decode(piece)
     except (msgspec.DecodeError, RecursionError):
@@ -291,6 +319,17 @@ def _check_properties(properties: dict[str, Any], limits: Limits) -> bytes:
     if len(properties) > limits.properties:
         mend = f"send at most {limits.properties:,}"
         raise _Unfit("properties", f"{len(properties):,} properties are too many", mend)
+    text = _encode(properties)
+    # What is this short and flat has nothing to look at one by one.
+    if len(text) > PROPERTY_NAME_LENGTH or "" in properties or b"[" in text or text.find(b"{", 1) > 0:
+        _check_each(properties, limits)
+    if len(text) > limits.property_bytes:
+        mend = f"send at most {limits.property_bytes:,}"
+        raise _Unfit("properties", f"they take {len(text):,} bytes", mend)
+    return text
+
+
+def _check_each(properties: dict[str, Any], limits: Limits) -> None:
     for name, value in properties.items():
         if not 0 < len(name) <= PROPERTY_NAME_LENGTH:
             mend = f"give it 1 to {PROPERTY_NAME_LENGTH}"
@@ -298,11 +337,6 @@ def _check_properties(properties: dict[str, Any], limits: Limits) -> bytes:
         if isinstance(value, (dict, list)) and _depth(value, limits.depth) > limits.depth:
             mend = f"nest objects and lists at most {limits.depth} deep"
             raise _Unfit("properties", f"{name!r} nests too deeply", mend)
-    text = _encode(properties)
-    if len(text) > limits.property_bytes:
-        mend = f"send at most {limits.property_bytes:,}"
-        raise _Unfit("properties", f"they take {len(text):,} bytes", mend)
-    return text
 
 
 def _depth(value: Any, limit: int) -> int:

@@ -1,5 +1,6 @@
 """`kaskad demo`."""
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from core.settings import Settings
 from studio.demo import folder, play
 from studio.demo.play import Play, Wishes
 from studio.demo.screen import Screen, comparison
-from studio.demo.story import tell
+from studio.demo.story import PORTAL_PATH, tell
 from studio.demo.verdict import Verdict
 from studio.stack import process
 from studio.stack.stopping import until_told
@@ -75,7 +76,7 @@ def report(verdict: Verdict, console: Console, *, json: bool) -> int:
     if verdict.agrees:
         console.print("[bold green]Ledger, mailbox and outcomes agree.[/]")
     if json:
-        lines = [{"what": line.what, "first": line.expected, "second": line.found} for line in verdict.lines]
+        lines = [dataclasses.asdict(line) for line in verdict.lines]
         found = verdict.figures | {"agrees": verdict.agrees, "compared": lines, "disagreements": verdict.words()}
         cli.output(found, json=True)
     return 0 if verdict.agrees else 1
@@ -119,14 +120,15 @@ def _introduce(console: Console, stack: Stack, wishes: Wishes, seconds: float) -
         f"Kaskad runs after {seconds:.0f} s at {stack.url}, over {stack.settings.data}.",
         f"{wishes.visitors} visitors save the draft of an application; every wait lasts 1/{wishes.hasten:g} of what "
         "the journey says.",
-        f"Look at {stack.url}/ and {stack.url}/mailbox with a browser.",
+        f"Look at {stack.url}/ and {stack.url}/mailbox with a browser, or begin an application at "
+        f"{stack.url}{PORTAL_PATH}.",
     ]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
 
 
 async def _watch(prepared: Play, console: Console, stack: Stack, judged: Callable[[Verdict], None] | None) -> None:
-    hint = "Follow a link in a letter and see what happens. Ctrl-C ends." if judged is None else "Ctrl-C gives up."
+    hint = "Begin an application at the portal yourself. Ctrl-C ends." if judged is None else "Ctrl-C gives up."
     with Screen(console, stack.url, hint) as shown:
         await prepared.watch(shown.show, until_the_end=judged is not None)
     if judged is not None:

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -40,6 +41,7 @@ class Message:
     state: MessageState
     reason: str | None
     address: str | None
+    created_at: datetime
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ async def _runs(connection: AsyncConnection, journey: str) -> list[Run]:
 async def _messages(connection: AsyncConnection, journey: str) -> list[Message]:
     rows = await connection.execute(
         text(
-            "select m.id, i.value as contact, m.version_id, m.step, m.state, m.reason, m.address from message m "
+            "select m.id, i.value as contact, m.version_id, m.step, m.state, m.reason, m.address, "
+            "m.created_at from message m "
             "join journey_version v on v.id = m.version_id join journey j on j.id = v.journey_id "
             "join identity i on i.contact_id = m.contact_id and i.kind = 'external_id' where j.name = :journey"
         ),
@@ -115,6 +118,7 @@ async def _messages(connection: AsyncConnection, journey: str) -> list[Message]:
             MessageState(row.state),
             row.reason,
             row.address,
+            row.created_at,
         )
         for row in rows
     ]

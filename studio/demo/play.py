@@ -73,7 +73,7 @@ class Play:
         """The figures of this moment."""
         async with self._database.begin() as connection:
             passed = time.monotonic() - self._began
-            return await screen.count(connection, self.done.accepted, len(self._story.visitors), passed)
+            return await screen.count(connection, self.done.accepted, passed)
 
     async def judge(self) -> Verdict:
         """Compare what is kept everywhere with the story."""

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from studio import status
 from studio.demo import figures
-from studio.demo.story import JOURNEY
+from studio.demo.story import JOURNEY, PORTAL_PATH
 from studio.demo.verdict import Verdict
 from studio.status import JourneyPage, Overview
 
@@ -29,7 +29,6 @@ class Figures:
     events: Mapping[str, int]
     accepted: int
     """Events that the API has acknowledged."""
-    visitors: int
     seconds: float
     """Since the first visitor came."""
 
@@ -38,15 +37,19 @@ class Figures:
         """Journeys that have ended."""
         return sum(sum(version.outcomes.values()) for version in self.journey.versions)
 
+    @property
+    def entered(self) -> int:
+        """Journeys that were begun."""
+        return sum(line.entered for line in self.overview.journeys if line.name == self.journey.name)
 
-async def count(connection: AsyncConnection, accepted: int, visitors: int, seconds: float) -> Figures:
+
+async def count(connection: AsyncConnection, accepted: int, seconds: float) -> Figures:
     """The figures of this moment; the same that the pages show."""
     return Figures(
         await status.overview(connection),
         await status.journey(connection, JOURNEY),
         await figures.events(connection),
         accepted,
-        visitors,
         seconds,
     )
 
@@ -104,7 +107,12 @@ def drawn(now: Figures, url: str, hint: str) -> RenderableType:
         steps.add_row(escape(step.id), f"[dim]{escape(step.does)}[/]", here, str(step.visits), messages, style=style)
     title = f"{escape(now.journey.title)} [dim](every wait lasts 1/{version.hasten:g} of what the journey says)[/]"
     addresses = Table.grid(padding=(0, 2))
-    for what, path in (("Status", "/"), ("Journey", f"/journeys/{now.journey.name}"), ("Letters", "/mailbox")):
+    for what, path in (
+        ("Status", "/"),
+        ("Journey", f"/journeys/{now.journey.name}"),
+        ("Letters", "/mailbox"),
+        ("Portal", PORTAL_PATH),
+    ):
         addresses.add_row(f"[bold]{what}[/]", f"[link={url}{path}]{url}{path}[/link]")
     return Panel(
         Group(
@@ -115,7 +123,7 @@ def drawn(now: Figures, url: str, hint: str) -> RenderableType:
                 _counts("Messages", {**now.overview.messages, **_reactions(now.overview)}),
                 _counts("Outcomes", version.outcomes),
             ),
-            f"[dim]{now.finished} of {now.visitors} journeys have ended after {now.seconds:.0f} s. {hint}[/]",
+            f"[dim]{now.finished} of {now.entered} journeys have ended after {now.seconds:.0f} s. {hint}[/]",
         ),
         title="[bold]Kaskad demo[/]: visitors of an export portal who do not finish their application",
         border_style="dim",
@@ -161,11 +169,11 @@ def _list(counts: Mapping[str, int]) -> str:
 
 def comparison(verdict: Verdict) -> Table:
     """The verdict's figures side by side."""
-    table = Table("What", title="Do ledger, mailbox and outcomes agree?", title_justify="left")
-    table.add_column("first", justify="right")
-    table.add_column("second", justify="right")
-    table.add_column("")
+    table = Table(title="Do ledger, mailbox and outcomes agree?", title_justify="left", show_header=False)
+    for _ in range(4):
+        table.add_column(no_wrap=True)
     for line in verdict.lines:
         mark = "[green]agree[/]" if line.agrees else "[bold red]differ[/]"
-        table.add_row(escape(line.what), str(line.expected), str(line.found), mark)
+        first, second = f"{line.expected:>4} {line.by}", f"{line.found:>4} {line.there}"
+        table.add_row(escape(line.what), first, second, mark)
     return table

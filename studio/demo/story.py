@@ -16,7 +16,7 @@ HELP = "help"
 """Id of the step that offers help to those who looked and did not submit."""
 
 PORTAL_PATH = "/portal/applications"
-"""Where the page of an application is, with its id behind; letters lead there."""
+"""Where applications are begun; with an id behind, the page of one. Letters lead there."""
 LONGEST = timedelta(hours=28)
 """Of all ways through the journey, how long the waits of the longest one take before they are hastened."""
 

@@ -2,31 +2,42 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from core.schema.messages import MessageState
 from studio.demo.figures import Facts, Message, Run
-from studio.demo.story import CHANGED, SAVED, SUBMITTED, Story, Visitor
+from studio.demo.story import CHANGED, HELP, REMINDER, SAVED, SUBMITTED, Expected, Story, Visitor
 from studio.demo.visitors import Done
 
 CLICKED = "message.clicked"
 _GONE = {MessageState.ACCEPTED, MessageState.DELIVERED}
 _SHOWN = 20
+FOLLOW_UPS = {REMINDER, HELP}
+TAKES_EFFECT = timedelta(seconds=2)
+"""How soon what was acknowledged has to keep the next letter from being written."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One comparison."""
+    """One comparison of two counts of the same things."""
 
     what: str
     expected: int
+    by: str
+    """Where the expected number comes from."""
     found: int
+    there: str
+    """Where the other one was counted."""
 
     @property
     def agrees(self) -> bool:
         """Whether both are the same."""
         return self.expected == self.found
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.expected} {self.by}, {self.found} {self.there}"
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,7 @@ class Verdict:
 
     def words(self) -> list[str]:
         """What does not agree, one sentence each; a long list is cut."""
-        sums = [f"{line.what}: expected {line.expected}, found {line.found}" for line in self.lines if not line.agrees]
+        sums = [str(line) for line in self.lines if not line.agrees]
         more = len(self.disagreements) - _SHOWN
         rest = [f"… and {more} more"] if more > 0 else []
         return [*sums, *self.disagreements[:_SHOWN], *rest]
@@ -58,7 +69,7 @@ def judge(story: Story, done: Done, facts: Facts) -> Verdict:
         done: what the visitors did, as the API acknowledged it.
         facts: what the installation has kept.
     """
-    disagreements = [*_outcomes(story, facts.runs), *_sent(story, facts.messages), *_mailbox(facts)]
+    disagreements = [*_outcomes(story, facts.runs), *_sent(story, done, facts.messages), *_mailbox(facts)]
     states = Counter(message.state for message in facts.messages)
     outcomes = Counter(run.outcome or run.state for run in facts.runs)
     figures: dict[str, Any] = {
@@ -76,21 +87,22 @@ def judge(story: Story, done: Done, facts: Facts) -> Verdict:
 
 
 def _lines(story: Story, done: Done, facts: Facts, outcomes: Counter[str]) -> Iterator[Line]:
-    yield Line("drafts saved: visitors, events in the log", len(story.visitors), facts.events.get(SAVED, 0))
-    yield Line("applications submitted: acknowledged, in the log", done.submitted, facts.events.get(SUBMITTED, 0))
-    yield Line("applications changed: acknowledged, in the log", done.changed, facts.events.get(CHANGED, 0))
-    yield Line("links followed: redirects, events in the log", done.clicked, facts.events.get(CLICKED, 0))
-    yield Line("journeys begun: visitors, enrollments", len(story.visitors), len(facts.runs))
+    visitors, events = len(story.visitors), facts.events
+    yield Line("drafts saved", visitors, "visitors", events.get(SAVED, 0), "in the event log")
+    yield Line("submitted", done.submitted, "acknowledged", events.get(SUBMITTED, 0), "in the event log")
+    yield Line("changed", done.changed, "acknowledged", events.get(CHANGED, 0), "in the event log")
+    yield Line("links followed", done.clicked, "redirected", events.get(CLICKED, 0), "in the event log")
+    yield Line("journeys", visitors, "visitors", len(facts.runs), "enrollments")
     expected = Counter(visitor.expected.outcome for visitor in story.visitors)
     for outcome in sorted(expected | outcomes):
-        yield Line(f"outcome {outcome}: by the story, enrollments", expected[outcome], outcomes[outcome])
+        yield Line(f"ended: {outcome}", expected[outcome], "by the story", outcomes[outcome], "enrollments")
     accepted = sum(message.state in _GONE for message in facts.messages)
-    yield Line("letters: accepted in the ledger, in the mailbox", accepted, len(facts.letters))
+    yield Line("letters", accepted, "accepted", len(facts.letters), "in the mailbox")
     withheld = sum(len(visitor.expected.skipped) for visitor in story.visitors)
     skipped = sum(message.state is MessageState.SKIPPED for message in facts.messages)
-    yield Line("letters withheld: no consent, skipped in the ledger", withheld, skipped)
+    yield Line("letters withheld", withheld, "without consent", skipped, "skipped")
     unsettled = sum(message.state not in {*_GONE, MessageState.SKIPPED} for message in facts.messages)
-    yield Line("messages failed, in doubt or under way", 0, unsettled)
+    yield Line("letters unsettled", 0, "wanted", unsettled, "failed or in doubt")
 
 
 def _outcomes(story: Story, runs: Iterable[Run]) -> Iterator[str]:
@@ -110,16 +122,31 @@ def _outcomes(story: Story, runs: Iterable[Run]) -> Iterator[str]:
             yield f"{_name(visitor)} must have ended {visitor.expected.outcome}, and is {ended}"
 
 
-def _sent(story: Story, messages: Iterable[Message]) -> Iterator[str]:
+def _sent(story: Story, done: Done, messages: Iterable[Message]) -> Iterator[str]:
     by_contact: dict[str, list[Message]] = {}
     for message in messages:
         by_contact.setdefault(message.contact, []).append(message)
     for visitor in story.visitors:
-        yield from _sent_to(visitor, by_contact.get(visitor.external_id, []))
+        mine = by_contact.get(visitor.external_id, [])
+        yield from _sent_to(visitor, _excused(visitor, mine, done.acted_at.get(visitor.external_id)), mine)
 
 
-def _sent_to(visitor: Visitor, messages: list[Message]) -> Iterator[str]:
+def _excused(visitor: Visitor, messages: list[Message], acted_at: datetime | None) -> Expected:
+    """What has to be sent, given when the visitor really acted: on a busy machine that may be after the wait's end.
+
+    Whatever was decided before that, or within TAKES_EFFECT, could not know of it. Anything later had to.
+    """
     expected = visitor.expected
+    early = {
+        message.step
+        for message in messages
+        if acted_at is not None and message.created_at < acted_at + TAKES_EFFECT and message.step in FOLLOW_UPS
+    } - expected.letters
+    needed = expected.letters - FOLLOW_UPS if REMINDER in early else expected.letters
+    return replace(expected, letters=needed, possible=expected.possible | expected.letters | early)
+
+
+def _sent_to(visitor: Visitor, expected: Expected, messages: list[Message]) -> Iterator[str]:
     gone = Counter(message.step for message in messages if message.state in _GONE)
     skipped = Counter(message.step for message in messages if message.state is MessageState.SKIPPED)
     for step in sorted(expected.letters - gone.keys()):

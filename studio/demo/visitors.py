@@ -5,10 +5,12 @@ import html
 import re
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import structlog
 
+from core.clock import now
 from core.errors import Conflict, Unavailable
 from studio.demo.client import Client
 from studio.demo.story import Act, Habit, Story, Visitor
@@ -29,6 +31,8 @@ class Done:
     changed: int = 0
     opened: int = 0
     clicked: int = 0
+    acted_at: dict[str, datetime] = field(default_factory=dict)
+    """By external id: when the last thing that a visitor did beyond saving the draft was acknowledged."""
     letters_read: set[int] = field(default_factory=set)
     """Ids of the letters that were looked at."""
 
@@ -97,6 +101,7 @@ class Visitors:
     async def _submit(self, visitor: Visitor) -> None:
         await self._send(visitor.submitted())
         self.done.submitted += 1
+        self.done.acted_at[visitor.external_id] = now()
 
     async def _send(self, event: dict[str, Any]) -> None:
         """Report an event; again while the API is too busy, which is safe because the event has an id."""
@@ -155,11 +160,13 @@ class Visitors:
         await self._open(content)
         if act in {Act.CLICK, Act.CLICK_AND_SUBMIT}:
             await self._click(content)
+            self.done.acted_at[reader.external_id] = now()
         if act in {Act.SUBMIT, Act.CLICK_AND_SUBMIT}:
             await self._submit(reader)
         if act is Act.CHANGE:
             await self._send(reader.changed())
             self.done.changed += 1
+            self.done.acted_at[reader.external_id] = now()
 
     async def _open(self, content: str) -> None:
         """Show the letter: its pictures are fetched, as far as they are ours."""

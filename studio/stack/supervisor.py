@@ -109,11 +109,16 @@ class Stack:
             pause = min(_LONGEST_PAUSE, pause * 2 or 0.5)
             try:
                 await part.start()
-            except KaskadError as error:
-                log.error("a part does not start", part=part.name, error=str(error))
+            except Exception as error:  # whatever it is, the part has to be tried again
+                log.error("a part does not start", part=part.name, error=str(error), exc_info=_unless_known(error))
             else:
                 log.info("a part runs again", part=part.name)
                 self.announce()
+
+
+def _unless_known(error: Exception) -> Exception | None:
+    """An error that nobody foresaw is logged with its traceback."""
+    return None if isinstance(error, KaskadError) else error
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from engine.cohort import CohortWorkflow
 from engine.wire import (
     MAIN_QUEUE,
     CohortStart,
+    HandedOver,
     HandOver,
     News,
     Order,
@@ -42,6 +43,7 @@ class Bench:
         self.requests: list[RecordRequest] = []
         self.over = False
         self.failures = 0
+        self.slow: dict[int, float] = {}
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -49,8 +51,8 @@ class Bench:
     async def record(self, request: RecordRequest) -> None:
         """Remember visits and ends."""
         self.requests.append(request)
-        self.visits += [(row[0], row[2]) for row in request.visits]
-        self.outcomes |= {row[0]: row[3] for row in request.finished}
+        self.visits += [(one, group.step) for group in request.visits for one in group.enrollments]
+        self.outcomes |= {one: group.outcome for group in request.finished for one in group.enrollments}
         self.over = self.over or request.over
 
     @activity.defn
@@ -62,10 +64,13 @@ class Bench:
         return Prepared({"main": request.members}, [], [])
 
     @activity.defn
-    async def deliver(self, request: HandOver) -> None:
-        """Remember who was sent what, once the gate is open."""
+    async def deliver(self, request: HandOver) -> HandedOver:
+        """Remember who was sent what, once the gate is open; those in `slow` have to wait once, for so many seconds."""
         await self.gate.wait()
-        self.sent += [(enrollment, visit) for enrollment, visit in request.members]
+        slow, self.slow = self.slow, {}
+        rest = [member for member in request.members if member[0] in slow]
+        self.sent += [(enrollment, visit) for enrollment, visit in request.members if enrollment not in slow]
+        return HandedOver(rest, max(slow.values(), default=0.0))
 
     @activity.defn
     async def choose(self, request: StepRequest) -> Places:
@@ -141,6 +146,42 @@ async def test_work_that_fails_is_tried_again_until_it_succeeds(skipping: Workfl
         await (await start(skipping, 1)).result()
     assert bench.outcomes == {1: "silent"}
     assert len(bench.sent) == 2
+
+
+async def test_letter_that_has_to_wait_keeps_nobody_else(skipping: WorkflowEnvironment, bench: Bench) -> None:
+    bench.slow = {2: 10 * HOUR}
+    async with bench.at_work(skipping.client):
+        handle = await start(skipping, 3)
+        await until(lambda: len(bench.outcomes) == 2, lambda: skipping.sleep(60))
+        assert sorted(bench.sent) == [(1, 1), (1, 4), (3, 1), (3, 4)]
+        await handle.result()
+    assert bench.outcomes == {1: "silent", 2: "silent", 3: "silent"}
+    assert sorted(bench.sent) == [(1, 1), (1, 4), (2, 1), (2, 4), (3, 1), (3, 4)]
+
+
+async def test_continue_as_new_takes_along_what_is_left_over(
+    brief_histories: WorkflowEnvironment, bench: Bench
+) -> None:
+    async def tick() -> None:
+        await asyncio.sleep(0.05)
+
+    bench.slow = {1: 8.0}
+    async with bench.at_work(brief_histories.client):
+        handle = await start(brief_histories, 2, closes_in=0)
+        first_run = (await handle.describe()).run_id
+        latest = brief_histories.client.get_workflow_handle(handle.id)
+        await until(lambda: len(bench.sent) == 1, tick)
+        event = 0
+        while (await latest.describe()).run_id == first_run:
+            event += 1
+            await latest.signal(CohortWorkflow.inform, News(heard=[[event, 10_000, 1, 1]]))
+            await tick()
+        assert bench.sent == [(2, 1)]
+        await until(lambda: len(bench.sent) == 2, tick)
+        await latest.signal(CohortWorkflow.inform, News(heard=[[event + 1, 1, 1, 1], [event + 2, 2, 1, 1]]))
+        await latest.result()
+    assert bench.sent == [(2, 1), (1, 1)]
+    assert bench.outcomes == {1: "submitted", 2: "submitted"}
 
 
 async def test_pause_holds_and_resume_goes_on(skipping: WorkflowEnvironment, bench: Bench) -> None:

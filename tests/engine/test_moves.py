@@ -18,7 +18,7 @@ from core.settings import Settings
 from engine import moves
 from engine.entries import NewRow, place, reserve_ids
 from engine.versions import Versions
-from engine.wire import News, Order, RecordRequest
+from engine.wire import Finishes, News, Order, RecordRequest
 from journeys import store
 from journeys.edits import Unplaced, placed
 from studio.api import create_app
@@ -65,7 +65,7 @@ async def _enroll(
     """Put contacts onto steps of a version; None: not told yet. Gives the enrollments."""
     version = await Versions().get(connection, version_id)
     numbers = await reserve_ids(connection, len(steps))
-    rows = [NewRow(number, contact, "", True) for number, contact in zip(numbers, steps, strict=True)]
+    rows = [NewRow(number, contact, "", True, now()) for number, contact in zip(numbers, steps, strict=True)]
     await place(connection, settings, version, rows, broadcast=False)
     for number, step in zip(numbers, steps.values(), strict=True):
         if step is not None:
@@ -155,7 +155,7 @@ async def test_cohorts_are_told_until_they_have_gone_over(ready: Database, setti
         second.version_id,
         [],
         [],
-        [[numbers[0], 1, now().timestamp(), "taken out"]],
+        [Finishes(1, now().timestamp(), "taken out", [numbers[0]])],
         over=False,
         moved=[[numbers[1], 1, now().timestamp()]],
     )

@@ -155,6 +155,11 @@ def test_cooldown_counts_from_the_last_entry() -> None:
     assert len(route([saved(100)], [running(finished=True)], cool).entries) == 1
 
 
+def test_without_a_cooldown_an_entry_that_was_written_down_late_keeps_nobody_out() -> None:
+    late = running(entered_at=START + timedelta(seconds=60))
+    assert len(route([saved(10)], [late], version(reenter="always")).entries) == 1
+
+
 def test_entering_by_request_names_the_journey() -> None:
     assert len(route([event(10, ENTER, journey="unfinished", key="x")]).entries) == 1
     assert route([event(10, ENTER, journey="other", key="x")]).entries == []

@@ -140,14 +140,8 @@ class Engine:
         while moment is not None:
             turn = advance(found.plan, tokens, moment, inputs)
             tokens = turn.tokens
-            record = RecordRequest(
-                cohort_id=1,
-                version_id=found.version_id,
-                visits=[list(row) for row in turn.visits],
-                waits=[list(row) for row in turn.waits],
-                finished=[list(row) for row in turn.finished],
-                over=False,
-            )
+            record = RecordRequest(1, found.version_id, [], [], [], over=False)
+            record.note(turn.visits, turn.waits, turn.finished)
             await self.environment.run(self.activities.record, record)
             inputs = [
                 one for batch in turn.batches for one in await self._act(found.version_id, found.plan, batch, moment)

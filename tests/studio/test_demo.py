@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -20,18 +21,20 @@ from core.database import Database
 from core.errors import Conflict, Misconfigured
 from core.schema.messages import MessageState
 from core.settings import Settings
+from examples import PORTAL
 from journeys import compiler, loader
 from journeys.plan import Wait
-from studio.demo import folder, sample
+from studio.demo import folder
 from studio.demo.cli import report
 from studio.demo.client import Client
 from studio.demo.figures import CaughtLetter, Facts, Message, Run, gather
-from studio.demo.story import CHANGED, JOURNEY, LETTER, LONGEST, SAVED, SUBMITTED, Habit, Story, tell
+from studio.demo.story import CHANGED, JOURNEY, LETTER, LONGEST, REMINDER, SAVED, SUBMITTED, Habit, Story, tell
 from studio.demo.verdict import CLICKED, Verdict, judge
 from studio.demo.visitors import Done
 from studio.stack.supervisor import running_stack
 
 FEW = 7
+AT = datetime(2026, 11, 1, 10, tzinfo=UTC)
 
 
 # The story
@@ -47,7 +50,7 @@ def test_seven_visitors_show_every_habit_and_nobody_is_mistaken_for_another() ->
 
 
 def test_the_story_fits_the_journey_that_is_pushed() -> None:
-    file = sample.PORTAL / "journeys" / f"{JOURNEY}.yaml"
+    file = PORTAL / "journeys" / f"{JOURNEY}.yaml"
     plan = compiler.compile(loader.load(file.read_bytes(), str(file)))
     steps = {step.id for step in plan.steps}
     for visitor in tell(FEW).visitors:
@@ -69,7 +72,7 @@ def happened(story: Story) -> tuple[Done, Facts]:
             state = MessageState.SKIPPED if step in expected.skipped else MessageState.ACCEPTED
             reason = "no_consent" if step in expected.skipped else None
             number = UUID(int=len(messages) + 1)
-            messages.append(Message(number, visitor.external_id, step, state, reason, visitor.email))
+            messages.append(Message(number, visitor.external_id, step, state, reason, visitor.email, AT))
     gone = [message for message in messages if message.state is MessageState.ACCEPTED]
     habits = [visitor.habit for visitor in story.visitors]
     done = Done(
@@ -148,10 +151,34 @@ def test_a_letter_that_was_on_its_way_when_somebody_submitted_at_once_is_no_mist
     story = Story([visitor for visitor in tell(FEW).visitors if visitor.habit is Habit.AT_ONCE])
     done, facts = happened(story)
     (visitor,) = story.visitors
-    message = Message(UUID(int=5), visitor.external_id, LETTER, MessageState.ACCEPTED, None, visitor.email)
+    message = Message(UUID(int=5), visitor.external_id, LETTER, MessageState.ACCEPTED, None, visitor.email, AT)
     more = dataclasses.replace(facts, messages=[message], letters=[CaughtLetter(message.id, visitor.email)])
     assert judge(story, done, facts).agrees
     assert judge(story, done, more).agrees
+
+
+@pytest.mark.parametrize(
+    ("habit", "acted_after", "fits"),
+    [
+        (Habit.AFTER_LETTER, timedelta(seconds=-30), False),
+        (Habit.AFTER_LETTER, timedelta(seconds=-1), True),
+        (Habit.AFTER_LETTER, timedelta(seconds=30), True),
+        (Habit.CLICKS, timedelta(seconds=-30), False),
+        (Habit.CLICKS, timedelta(seconds=30), True),
+        (Habit.NEVER, timedelta(seconds=30), True),
+    ],
+)
+def test_nobody_who_acted_before_the_reminder_gets_it(habit: Habit, acted_after: timedelta, fits: bool) -> None:
+    """On a machine so busy that somebody acts only after the wait has ended, the reminder is no mistake."""
+    (visitor,) = [visitor for visitor in tell(FEW).visitors if visitor.habit is habit]
+    done, facts = happened(Story([visitor]))
+    if habit is not Habit.NEVER:
+        done.acted_at[visitor.external_id] = AT + acted_after
+        letter = next(message for message in facts.messages if message.step == LETTER)
+        sent = [letter, dataclasses.replace(letter, id=UUID(int=50), step=REMINDER)]
+        letters = [CaughtLetter(message.id, visitor.email) for message in sent]
+        facts = dataclasses.replace(facts, messages=sent, letters=letters)
+    assert judge(Story([visitor]), done, facts).agrees is fits
 
 
 # Its folder

@@ -1,6 +1,7 @@
 """What is taken from a request body, and the words for what is not."""
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,8 +22,14 @@ def event(**changes: Any) -> dict[str, Any]:
 
 
 def items(data: Any, limits: Limits = LIMITS) -> list[Incoming | Refused]:
-    body = data if isinstance(data, bytes) else json.dumps(data).encode()
-    return parse(body, limits, NOW).items
+    """What is made of data as spaced JSON with escapes, which must be what is made of it as compact JSON."""
+    if isinstance(data, bytes):
+        return parse(data, limits, NOW).items
+    found = parse(json.dumps(data).encode(), limits, NOW).items
+    with suppress(UnicodeEncodeError):  # half of a surrogate pair can only be written as an escape
+        compact = json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
+        assert parse(compact, limits, NOW).items == found
+    return found
 
 
 def only(data: Any, limits: Limits = LIMITS) -> Incoming:

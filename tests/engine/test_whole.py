@@ -1,0 +1,538 @@
+"""The engine as a whole: worker and router over real PostgreSQL, Temporal and SMTP servers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+import pytest_asyncio
+from psycopg import sql
+from sqlalchemy.engine import make_url
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from channels.policy import Reason
+from contacts import suppressions
+from core import temporal
+from core.database import Database
+from core.ids import seed
+from core.schema.messages import MessageState
+from core.settings import Settings
+from engine import broadcasts, entering, history
+from engine.cohorts import Cohorts
+from engine.entries import Cohort, Placed
+from engine.versions import Versions
+from journeys import machine, store
+from journeys.calendar import next_local
+from journeys.plan import LocalTime, Split
+from segments import store as segments
+from studio.stack.postgres import DATABASE, EmbeddedPostgres
+from studio.stack.process import free_port
+from studio.stack.temporal import EmbeddedTemporal, plain
+from tests.engine.world import World, letterbox, publish_letters, unique
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def temporal_client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Client]:
+    """The embedded Temporal server."""
+    folder = tmp_path_factory.mktemp("temporal")
+    server = EmbeddedTemporal(folder, free_port(), folder / "temporal.log")
+    await server.start()
+    try:
+        yield await temporal.connect(plain("default"), server.address)
+    finally:
+        await server.stop()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def world(
+    postgres: EmbeddedPostgres, temporal_client: Client, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    """An installation that the tests of this module share; each has its own journeys and contacts."""
+    async with await psycopg.AsyncConnection.connect(postgres.superuser_url, autocommit=True) as connection:
+        make = sql.SQL("create database whole template {} owner kaskad strategy file_copy")
+        await connection.execute(make.format(sql.Identifier(DATABASE)))
+    url = make_url(postgres.url).set(database="whole").render_as_string(hide_password=False)
+    database = Database(url)
+    data: Path = tmp_path_factory.mktemp("whole")
+    async with letterbox() as (box, email):
+        settings = Settings(data=data, email=email, entry_window_ms=50, cohort_size=250)
+        made = World(database, settings, temporal_client, box)
+        await publish_letters(database)
+        made.start("worker")
+        made.start("router")
+        try:
+            yield made
+        finally:
+            await made.close()
+            await database.close()
+
+
+def reference(name: str, wait: str = "3s") -> str:
+    """The reference journey."""
+    same = "{event.application_id: {same: application_id}}"
+    return f"""
+journey: {name}
+name: Reference
+enter: {{event: {name}.saved, where: {{event.status: draft}}, key: event.application_id, reenter: after_exit}}
+goal: {{event: {name}.submitted, outcome: submitted, where: {same}}}
+steps:
+  - send: email
+    id: letter
+    template: first
+  - wait: {wait}
+    id: wait
+    until: {{event: {name}.changed, where: {same}}}
+    then: done
+  - if: {{contact.city: Moscow}}
+    then:
+      - send: email
+        template: second
+  - end: silent
+  - id: done
+    end: returned
+"""
+
+
+def one_letter(name: str, enter: str) -> str:
+    """A journey with one letter."""
+    return f"""
+journey: {name}
+name: One letter
+enter: {enter}
+steps:
+  - send: email
+    id: letter
+    template: first
+  - end: sent
+"""
+
+
+async def test_reference_journey_by_events_with_correlation(world: World) -> None:
+    name = unique("reference")
+    await world.publish(reference(name))
+    silent, returns, stranger, submits = await world.contacts(4, city="Moscow")
+    (elsewhere,) = await world.contacts(1, city="Kazan")
+    (final,) = await world.contacts(1)
+    for contact in (silent, returns, stranger, submits, elsewhere):
+        await world.happen(f"{name}.saved", contact, status="draft", application_id=contact)
+    await world.happen(f"{name}.saved", final, status="final", application_id=final)
+    await world.happen(f"{name}.changed", returns, application_id=returns)
+    await world.happen(f"{name}.changed", stranger, application_id=returns)
+
+    async def written_to() -> bool:
+        return bool(world.letters(submits))
+
+    await world.until(written_to)
+    await world.happen(f"{name}.submitted", submits, application_id=submits)
+    wanted = {silent: "silent", returns: "returned", stranger: "silent", submits: "submitted", elsewhere: "silent"}
+    await world.until_outcomes(name, {contact: [outcome] for contact, outcome in wanted.items()})
+    assert world.letters(silent) == world.letters(stranger) == ["first", "second"]
+    assert world.letters(returns) == world.letters(submits) == world.letters(elsewhere) == ["first"]
+    assert world.letters(final) == []
+    rows = await world.run("select state, count(*) from message where contact_id = any(:ids) group by 1", ids=[*wanted])
+    assert [tuple(row) for row in rows] == [(MessageState.ACCEPTED, 7)]
+    async with world.database.begin() as connection:
+        (story,) = await history.of_contact(connection, silent, name)
+    assert [moment.step for moment in story.moments][:2] == ["letter", "wait"]
+    assert story.moments[-1].what == "finished at an end step: silent"
+
+
+async def test_entering_by_hand_by_list_and_by_segment(world: World) -> None:
+    name = unique("entering")
+    await world.publish(one_letter(name, "{segment: all}"))
+    by_hand = await world.contacts(3)
+    by_list = await world.contacts(3)
+    members = await world.contacts(3, tag=name)
+    async with world.database.begin() as connection:
+        await segments.publish(connection, f"segment: {name}\nname: Members\ncriteria: {{contact.tags: {name}}}\n")
+        await entering.enter(connection, name, by_hand)
+    async with world.database.begin() as connection:
+        await broadcasts.start(connection, name, occasion=f"{name}-list", contact_ids=by_list)
+        await broadcasts.start(connection, name, occasion=f"{name}-segment", segment=name)
+        assert await broadcasts.start(connection, name, occasion=f"{name}-segment", segment=name) is None
+    everybody = [*by_hand, *by_list, *members]
+    await world.until_outcomes(name, {contact: ["sent"] for contact in everybody})
+    assert all(world.letters(contact) == ["first"] for contact in everybody)
+
+
+async def test_schedule_fires_a_broadcast_each_time(world: World) -> None:
+    name = unique("scheduled")
+    members = await world.contacts(2, tag=name)
+    async with world.database.begin() as connection:
+        await segments.publish(connection, f"segment: {name}\nname: Members\ncriteria: {{contact.tags: {name}}}\n")
+    await world.publish(one_letter(name, f'{{segment: {name}, schedule: "0 4 1 1 *", in: Europe/Moscow}}'))
+    handle = world.client.get_schedule_handle(f"journey-{name}")
+
+    async def exists() -> bool:
+        try:
+            return bool((await handle.describe()).schedule.spec)
+        except RPCError:
+            return False
+
+    await world.until(exists)
+    next_run = (await handle.describe()).info.next_action_times[0]
+    assert (next_run.month, next_run.day, next_run.hour) == (1, 1, 1)  # 4:00 in Moscow
+    for times in (1, 2):
+        await handle.trigger()
+        await world.until_outcomes(name, {contact: ["sent"] * times for contact in members})
+        # Two runs within one second would be one occasion to Temporal.
+        moment = datetime.now(UTC).replace(microsecond=0)
+        await world.until(lambda moment=moment: _later(moment))  # type: ignore[misc]
+    await world.set_state(name, "stopped")
+
+    async def gone() -> bool:
+        return not await exists()
+
+    await world.until(gone)
+
+
+async def _later(moment: datetime) -> bool:
+    return datetime.now(UTC).replace(microsecond=0) > moment
+
+
+@pytest.mark.parametrize(("rule", "times"), [("never", 1), ("after_exit", 2), ("always", 3)])
+async def test_entering_again(world: World, rule: str, times: int) -> None:
+    name = unique("again")
+    await world.publish(
+        f"""
+journey: {name}
+name: Again
+enter: {{event: {name}.come, key: event.visit, reenter: {rule}}}
+steps:
+  - wait: forever
+    id: wait
+    until: {{event: {name}.go}}
+  - end: gone
+"""
+    )
+    (contact,) = await world.contacts(1)
+    for visit in ("a", "a", "b"):
+        await world.happen(f"{name}.come", contact, visit=visit)
+    at_first = 3 if rule == "always" else 2
+    await world.until_at(name, "wait", at_first)
+    await world.happen(f"{name}.go", contact)
+    await world.until_outcomes(name, {contact: ["gone"] * at_first})
+    await world.happen(f"{name}.come", contact, visit="a")
+    await world.happen(f"{name}.go", contact)
+    await world.happen(f"{name}.come", contact, visit="other")  # in order, so what was before is routed when it is in
+    await world.until_at(name, "wait", 1)
+    await world.happen(f"{name}.go", contact)
+    await world.until_outcomes(name, {contact: ["gone"] * (at_first + 1 + (times > 1))})
+
+
+async def test_pause_holds_letters_resume_lets_them_go_and_stop_ends_everything(world: World) -> None:
+    name = unique("paused")
+    await world.publish(reference(name, wait="1h"))
+    first, second = await world.contacts(2)
+    await world.happen(f"{name}.saved", first, status="draft", application_id=1)
+    await world.until_at(name, "wait", 1)
+    await world.set_state(name, "paused")
+    await world.happen(f"{name}.saved", second, status="draft", application_id=2)
+    await world.until_at(name, "letter", 1)
+    await world.happen(f"{name}.submitted", first, application_id=1)  # a pause does not keep a goal from being reached
+    await world.until_outcomes(name, {first: ["submitted"], second: [None]})  # type: ignore[list-item]
+    assert world.letters(second) == []
+    await world.set_state(name, "active")
+    await world.until_at(name, "wait", 1)
+    assert world.letters(second) == ["first"]
+    await world.set_state(name, "stopped")
+    await world.until_outcomes(name, {first: ["submitted"], second: ["stopped"]})
+    await world.happen(f"{name}.saved", first, status="draft", application_id=3)
+    (position,) = await world.run("select max(id) from event")
+
+    async def routed() -> bool:
+        (row,) = await world.run("select position from log_cursor where reader = 'router'")
+        return bool(row[0] >= position[0])
+
+    await world.until(routed)
+    assert await world.outcomes(name) == {first: ["submitted"], second: ["stopped"]}
+
+
+async def test_choose_split_and_update(world: World) -> None:
+    name = unique("branches")
+    version = await world.publish(
+        f"""
+journey: {name}
+name: Branches
+enter: {{event: {name}.come}}
+steps:
+  - choose:
+      - when: {{contact.city: Moscow}}
+        then:
+          - split: {{a: {{weight: 1, then: [{{end: arm-a}}]}}, b: {{weight: 1, then: [{{end: arm-b}}]}}}}
+            id: halves
+      - when: {{contact.city: Kazan}}
+        then:
+          - update:
+              attributes: {{level: gold, city: null}}
+              tags: {{add: [{name}]}}
+              consents: {{email: false}}
+          - send: email
+            template: first
+          - end: written
+    else:
+      - end: nowhere
+"""
+    )
+    moscow = await world.contacts(20, city="Moscow")
+    (kazan,) = await world.contacts(1, city="Kazan")
+    (nowhere,) = await world.contacts(1)
+    for contact in [*moscow, kazan, nowhere]:
+        await world.happen(f"{name}.come", contact)
+    async with world.database.begin() as connection:
+        plan = await store.plan_of(connection, version)
+    (split,) = (step for step in plan.steps if isinstance(step, Split))
+    arms = {contact: machine.choose_arm(split, seed(contact))[0] for contact in moscow}
+    assert set(arms.values()) == {"a", "b"}
+    wanted = {contact: [f"arm-{arm}"] for contact, arm in arms.items()}
+    await world.until_outcomes(name, wanted | {kazan: ["written"], nowhere: ["nowhere"]})
+    (row,) = await world.run(
+        "select c.attributes, c.tags, k.granted from contact c join consent k on k.contact_id = c.id where c.id = :id",
+        id=kazan,
+    )
+    assert row.attributes == {"first_name": "Ann", "level": "gold"}
+    assert row.tags == [name]
+    assert row.granted is False
+    assert world.letters(kazan) == []  # the consent was withdrawn a step before
+
+
+async def test_wait_for_a_local_time_in_each_contacts_own_zone(world: World) -> None:
+    name = unique("local")
+    await world.publish(
+        f"""
+journey: {name}
+name: Local time
+enter: {{event: {name}.come}}
+steps:
+  - wait: until 10:00 on weekdays, in the contact's time zone
+    id: wait
+  - end: morning
+"""
+    )
+    zones = {(await world.contacts(1, zone=zone))[0]: zone for zone in ("Asia/Vladivostok", "America/Lima", None)}
+    begun = datetime.now(UTC)
+    for contact in zones:
+        await world.happen(f"{name}.come", contact)
+
+    async def waiting() -> bool:
+        return len(await due()) == len(zones)
+
+    async def due() -> dict[int, datetime]:
+        rows = await world.run(
+            "select contact_id, due_at from enrollment where contact_id = any(:ids) and due_at is not null",
+            ids=list(zones),
+        )
+        return {row[0]: row[1] for row in rows}
+
+    await world.until(waiting)
+    morning = LocalTime(time="10:00", weekdays=(0, 1, 2, 3, 4), zone="contact")
+    for contact, at in (await due()).items():
+        # Whether the test began before or after somebody's 10:00, the wait was asked for between then and now.
+        assert at in {next_local(moment, morning, zones[contact]) for moment in (begun, datetime.now(UTC))}
+    await world.set_state(name, "stopped")
+
+
+async def test_wait_for_a_local_time_ends(world: World) -> None:
+    name = unique("hastened")
+    journey = f"""
+journey: {name}
+name: Local time
+enter: {{event: {name}.come}}
+steps:
+  - wait: until 10:00 in the contact's time zone
+  - end: morning
+"""
+    await world.publish(journey, hasten=timedelta(days=1) / timedelta(seconds=2))
+    (contact,) = await world.contacts(1, zone="Asia/Tokyo")
+    await world.happen(f"{name}.come", contact)
+    await world.until_outcomes(name, {contact: ["morning"]})
+
+
+async def test_contacts_who_must_not_be_written_to_are_skipped_with_a_reason(world: World) -> None:
+    name = unique("skipped")
+    await world.publish(one_letter(name, f"{{event: {name}.come}}"))
+    (refused,) = await world.contacts(1, consent=False)
+    (unsubscribed,) = await world.contacts(1)
+    async with world.database.begin() as connection:
+        await suppressions.suppress(connection, "email", [f"c{unsubscribed}@example.com"], "unsubscribed")
+    (erased,) = await world.contacts(1)
+    await world.run("delete from identity where contact_id = :id", id=erased)
+    for contact in (refused, unsubscribed, erased):
+        await world.happen(f"{name}.come", contact)
+    await world.until_outcomes(name, {contact: ["sent"] for contact in (refused, unsubscribed, erased)})
+    rows = await world.run(
+        "select contact_id, state, reason from message where contact_id = any(:ids)",
+        ids=[refused, unsubscribed, erased],
+    )
+    assert {row[0]: (row[1], row[2]) for row in rows} == {
+        refused: (MessageState.SKIPPED, Reason.NO_CONSENT),
+        unsubscribed: (MessageState.SKIPPED, f"{Reason.SUPPRESSED}: unsubscribed"),
+        erased: (MessageState.SKIPPED, Reason.NO_ADDRESS),
+    }
+    assert not world.all_letters([refused, unsubscribed, erased])
+
+
+async def test_broadcast_enters_everybody_once_though_the_router_breaks_off(world: World) -> None:
+    name = unique("broadcast")
+    await world.publish(
+        f"""
+journey: {name}
+name: Broadcast
+enter: {{segment: all}}
+steps:
+  - wait: 1s
+  - end: reached
+"""
+    )
+    members = await world.contacts(3000, tag=name)
+    async with world.database.begin() as connection:
+        await segments.publish(connection, f"segment: {name}\nname: Members\ncriteria: {{contact.tags: {name}}}\n")
+        number = await broadcasts.start(connection, name, occasion=name, segment=name)
+
+    async def progress() -> tuple[int, bool]:
+        (row,) = await world.run("select entered, finished_at is not null from broadcast where id = :id", id=number)
+        return row[0], row[1]
+
+    breaks = 0
+    for pages in (2, 5, 9):
+
+        async def so_far(pages: int = pages) -> bool:
+            entered, finished = await progress()
+            return finished or entered >= pages * world.settings.cohort_size
+
+        await world.until(so_far, progress)
+        breaks += not (await progress())[1]
+        await world.break_off("router")
+        world.start("router")
+    assert breaks, "the broadcast was over before the router broke off"
+
+    async def all_reached() -> bool:
+        (row,) = await world.run(
+            "select count(*) from enrollment e join journey j on j.id = e.journey_id "
+            "where j.name = :name and e.outcome = 'reached'", name=name
+        )  # fmt: skip
+        return bool(row[0] >= len(members))
+
+    await world.until(all_reached, progress)
+    assert await world.outcomes(name) == {contact: ["reached"] for contact in members}
+    assert await progress() == (3000, True)
+    cohorts = await world.run(
+        "select count(distinct cohort_id) from enrollment where contact_id = any(:ids)", ids=members
+    )
+    assert cohorts[0][0] == 12
+
+
+async def test_version_of_a_broadcast_is_heard_though_the_next_one_is_published_before_it_begins(world: World) -> None:
+    name = unique("versions")
+    text = """
+journey: {name}
+name: Versions
+enter: {{segment: all}}
+steps:
+  - wait: forever
+    id: wait
+    until: {{event: {event}}}
+  - end: {event}
+"""
+    await world.publish(text.format(name=name, event=f"{name}.old"))
+    contacts = await world.contacts(2)
+    await world.stop("router")
+    async with world.database.begin() as connection:
+        await broadcasts.start(connection, name, occasion=name, contact_ids=contacts)
+    await world.publish(text.format(name=name, event=f"{name}.new"))
+    world.start("router")
+    await world.until_at(name, "wait", 2)
+    for contact in contacts:
+        await world.happen(f"{name}.old", contact)
+    await world.until_outcomes(name, {contact: [f"{name}.old"] for contact in contacts})
+
+
+async def test_entries_written_before_a_crash_are_told_to_their_cohort_before_their_events(world: World) -> None:
+    """A router that died between writing enrollments and telling their cohort: the next one must tell it first."""
+    name = unique("crash")
+    await world.publish(reference(name, wait="1h"))
+    (contact,) = await world.contacts(1)
+    await world.stop("router")
+    await world.happen(f"{name}.saved", contact, status="draft", application_id=1)
+    await world.run(
+        "with v as (select v.id, v.journey_id from journey_version v join journey j on j.id = v.journey_id "
+        "where j.name = :name), "
+        "c as (insert into cohort (version_id, size, state) select id, 1, 'open' from v returning id), "
+        "e as (select max(id) as id, max(occurred_at) as at from event where contact_id = :contact) "
+        "insert into enrollment (contact_id, cohort_id, entry_event_id, entry_event_at, journey_id, version_id, "
+        "exclusive, key, correlation) select :contact, c.id, e.id, e.at, v.journey_id, v.id, true, '1', "
+        "jsonb_build_object('application_id', 1) from v, c, e",
+        name=name, contact=contact,
+    )  # fmt: skip
+    await world.happen(f"{name}.changed", contact, application_id=1)
+    world.start("router")
+    await world.until_outcomes(name, {contact: ["returned"]})
+    assert world.letters(contact) == ["first"]
+
+
+async def test_late_news_of_newcomers_does_not_begin_a_finished_cohort_anew(world: World) -> None:
+    """A request that was repeated after its cohort had ended; only who is still `entering` may begin."""
+    name = unique("late")
+    await world.publish(one_letter(name, "{segment: all}"))
+    early, late = await world.contacts(2)
+    async with world.database.begin() as connection:
+        await broadcasts.start(connection, name, occasion=name, contact_ids=[early])
+    await world.until_outcomes(name, {early: ["sent"]})
+    (row,) = await world.run(
+        "select e.id, e.journey_id, e.version_id, c.id as cohort, c.opened_at from enrollment e "
+        "join cohort c on c.id = e.cohort_id where e.contact_id = :id",
+        id=early,
+    )
+    await world.client.get_workflow_handle(f"cohort-{row.cohort}").result()
+    (second,) = await world.run(
+        "insert into enrollment (contact_id, cohort_id, journey_id, version_id, exclusive) "
+        "values (:contact, :cohort, :journey, :version, true) returning id",
+        contact=late, cohort=row.cohort, journey=row.journey_id, version=row.version_id,
+    )  # fmt: skip
+    versions = Versions()
+    async with world.database.begin() as connection:
+        version = await versions.get(connection, row.version_id)
+    cohort = Cohort(row.cohort, row.version_id, row.opened_at, True, 0, "active")
+    joins = [[row.id, seed(early)], [second.id, seed(late)]]
+    for _ in range(2):
+        await Cohorts(world.client, world.settings).join(world.database, [Placed(cohort, version, joins)])
+        await world.until_outcomes(name, {early: ["sent"], late: ["sent"]})
+        await world.client.get_workflow_handle(f"cohort-{row.cohort}").result()
+    visits = await world.run("select count(*) from step_visit where enrollment_id = any(:ids)", ids=[row.id, second.id])
+    assert visits[0][0] == 4
+    assert world.letters(early) == world.letters(late) == ["first"]
+
+
+async def test_only_one_of_two_routers_works(world: World) -> None:
+    """The second stands by and takes over when the first stops."""
+    name = unique("standby")
+    await world.publish(one_letter(name, f"{{event: {name}.come}}"))
+    first, second = await world.contacts(2)
+    running, stop = world._running.pop("router")
+    world.start("router")
+    await world.happen(f"{name}.come", first)
+    await world.until_outcomes(name, {first: ["sent"]})
+    locks = await world.run(
+        "select count(*) from pg_locks where locktype = 'advisory' and granted and objid = :key and database = "
+        "(select oid from pg_database where datname = current_database())",
+        key=0x6B61736C,
+    )
+    assert locks[0][0] == 1
+    stop.set()
+    await running
+    await world.happen(f"{name}.come", second)
+    await world.until_outcomes(name, {first: ["sent"], second: ["sent"]})
+    assert world.letters(first) == world.letters(second) == ["first"]
+
+
+async def test_stopping_a_role_is_prompt(world: World) -> None:
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    await world.stop("router")
+    await world.stop("worker")
+    assert loop.time() - begun < 20
+    world.start("worker")
+    world.start("router")
