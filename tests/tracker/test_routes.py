@@ -116,3 +116,20 @@ async def test_a_full_queue_is_503_with_a_time(
     answer = await client.post("/v1/events", json=EVENT)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_the_lane_answers_like_everything_else(
+    app: FastAPI, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events go past FastAPI's middleware, but neither past the guard nor past the answers to errors."""
+    answer = await client.post("/v1/events", json=EVENT)
+    assert (answer.status_code, answer.headers["x-content-type-options"]) == (202, "nosniff")
+    assert (await client.get("/v1/events")).status_code == 405
+
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(app.state.intake, "take", broken)
+    answer = await client.post("/v1/events", json=EVENT)
+    assert (answer.status_code, answer.headers["x-content-type-options"]) == (500, "nosniff")
+    assert answer.headers["content-type"] == "application/problem+json"
