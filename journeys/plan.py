@@ -55,7 +55,7 @@ class Window(_Frozen):
     zone: str = "contact"
 
 
-class DateOf(_Frozen):
+class AttributeDate(_Frozen):
     """A day or moment that stands in an attribute of the contact."""
 
     attribute: str
@@ -65,6 +65,11 @@ class DateOf(_Frozen):
     zone: str = "contact"
     yearly: bool = False
     """The next anniversary counts, not the day itself."""
+
+
+class DateOf(AttributeDate):
+    """Such a day, waited for."""
+
     missing: int
     """Where to go if the contact has no such date."""
 
@@ -300,7 +305,13 @@ class Entry(_Frozen):
     """What must hold for the contact, besides the event."""
     segment: str | None = None
     """Who enters when a schedule fires or a broadcast starts; `all` is everybody."""
+    present: bool = False
+    """Its members enter once by themselves, when the journey is published."""
+    date: AttributeDate | None = None
+    """Enter when this day of the contact comes."""
     cron: str | None = None
+    rrule: str | None = None
+    """A recurrence rule (RFC 5545), instead of `cron`."""
     zone: str = "UTC"
     key: str | None = None
     """The property of the entry event that tells apart two runs of one contact."""
