@@ -76,7 +76,7 @@ def _head(source: Source, file: str) -> dict[str, Any]:
 def _check(source: Source, chart: Chart, nodes: Nodes) -> None:
     if not chart.nodes and not source.problems:
         source.refuse(source.process, "there is no step in this process", "draw at least one")
-    if chart.start == BOTTOM and not source.problems:
+    elif chart.start == BOTTOM and not source.problems:
         source.refuse(source.process, "the start leads to no step", "draw a flow to the first one")
     remembered = all(node.place for node in chart.nodes)
     if not source.problems and not remembered:
