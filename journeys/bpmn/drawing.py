@@ -289,9 +289,8 @@ def _main(
     return Element(node.key, tag, name, trigger, detail, place=node.place, attributes=attributes or {})
 
 
-_SERVICE = "a task; with branches, an exclusive gateway behind it"
 KINDS: dict[str, Kind] = {
-    "send": Kind("sendTask", _task("sendTask"), _SERVICE),
+    "send": Kind("sendTask", _task("sendTask"), "named by channel and template"),
     "wait": Kind(
         "intermediateCatchEvent",
         _wait,
@@ -303,22 +302,34 @@ KINDS: dict[str, Kind] = {
     ),
     "choose": Kind("exclusiveGateway", _decision, "a conditional flow for each case; `else` is the default flow"),
     "split": Kind("exclusiveGateway", _decision, "a flow for each arm, named with its share"),
-    "update": Kind("serviceTask", _task("serviceTask"), _SERVICE),
+    "update": Kind("serviceTask", _task("serviceTask"), "named by what it does"),
     "goto": Kind("sequenceFlow", lambda _diagram, _node: None, "a flow to the step"),
     "end": Kind("endEvent", _end, "named by the outcome"),
     "parallel": Kind(
-        "parallelGateway", _fork, "and another where the branches meet; a complex one if the first goes on"
+        "parallelGateway", _fork, "another where the branches meet; a complex one if the first to come goes on"
     ),
-    "ask": Kind("userTask", _task("userTask"), _SERVICE),
-    "call": Kind("serviceTask", _task("serviceTask"), _SERVICE),
-    "enroll": Kind("callActivity", _task("callActivity"), "calls the process of the other journey"),
-    "show": Kind("serviceTask", _task("serviceTask"), _SERVICE),
-    "hide": Kind("serviceTask", _task("serviceTask"), _SERVICE),
-    "notify": Kind("sendTask", _task("sendTask"), _SERVICE),
-    "tag": Kind("serviceTask", _task("serviceTask"), _SERVICE),
-    "consent": Kind("serviceTask", _task("serviceTask"), _SERVICE),
-    "score": Kind("serviceTask", _task("serviceTask"), _SERVICE),
-    "delete": Kind("serviceTask", _erase, "and an end event behind it"),
+    "ask": Kind(
+        "userTask",
+        _task("userTask"),
+        "an exclusive gateway behind it for the answers, a timer on its border for `else`",
+    ),
+    "call": Kind(
+        "serviceTask",
+        _task("serviceTask"),
+        "an exclusive gateway behind it for `answers`, an error on its border for `failed`",
+    ),
+    "enroll": Kind(
+        "callActivity",
+        _task("callActivity"),
+        "of the other journey's process; a gateway behind it for `outcomes`, a timer on its border for `await`",
+    ),
+    "show": Kind("serviceTask", _task("serviceTask"), "named by what it does"),
+    "hide": Kind("serviceTask", _task("serviceTask"), "named by what it does"),
+    "notify": Kind("sendTask", _task("sendTask"), "named by what it does"),
+    "tag": Kind("serviceTask", _task("serviceTask"), "named by what it does"),
+    "consent": Kind("serviceTask", _task("serviceTask"), "named by what it does"),
+    "score": Kind("serviceTask", _task("serviceTask"), "named by what it does"),
+    "delete": Kind("serviceTask", _erase, "an end event behind it"),
 }
 """Step kind to BPMN element. `tests/journeys/bpmn` holds that every kind of the language stands here."""
 
