@@ -344,7 +344,7 @@ def drawn(chart: Chart) -> Diagram:
     rest |= {key: value for key, value in head.items() if key not in {"enter", "goal", "exit"}}
     name = str(head.get("name") or head["journey"])
     diagram = Diagram(f"Journey_{head['journey']}", clean(name), ("journey", as_json(rest)))
-    _entrances(diagram, head.get("enter"), chart.start)
+    _entrance(diagram, head.get("enter"), chart.start)
     for node in chart.nodes:
         KINDS[node.kind].draw(diagram, node)
     if any(flow.target == BOTTOM for flow in diagram.flows):
@@ -356,33 +356,32 @@ def drawn(chart: Chart) -> Diagram:
     return diagram
 
 
-def _entrances(diagram: Diagram, enter: Any, first: str) -> None:
-    ways = enter if isinstance(enter, list) else [enter]
-    for number, way in enumerate(ways, 1):
-        label, trigger = entrance_of(way or {})
-        detail = None if way is None else ("enter", as_json(way))
-        diagram.elements.append(Element(f"Start_{number}", "startEvent", label, trigger, detail))
-        diagram.connect(f"Start_{number}", first)
+def _entrance(diagram: Diagram, enter: dict[str, Any] | None, first: str) -> None:
+    label, trigger = entrance_of(enter or {})
+    detail = None if enter is None else ("enter", as_json(enter))
+    diagram.elements.append(Element("Start", "startEvent", label, trigger, detail))
+    diagram.connect("Start", first)
 
 
 def entrance_of(enter: dict[str, Any]) -> tuple[str, Trigger | None]:
     """The name of a start event, and what it waits for."""
     if "event" in enter:
-        return short(str(enter["event"])), Trigger("message", clean(str(enter["event"])))
+        words = clean(str(enter["event"]))
+        return short(words), Trigger("message", words)
     if "schedule" in enter:
         words = clean(str(enter["schedule"]))
         zone = f", {enter['in']}" if "in" in enter else ""
         return short(f"{words}{zone}: {enter.get('segment', '')}"), Trigger("timer", words, "timeCycle", NAMESPACE)
-    if "segment" in enter:
-        words = clean(words_of(enter["segment"]))
-        return short(words), Trigger("signal", words)
     if "date" in enter:
-        words = clean(words_of(enter["date"]))
-        return short(words), Trigger("timer", words, "timeCycle", NAMESPACE)
-    for key in ("form", "link"):
-        if key in enter:
-            words = clean(f"{key}: {words_of(enter[key])}")
-            return short(words), Trigger("message", words)
+        words = clean(words_of({key: enter[key] for key in ("date", "minus", "plus", "at", "in") if key in enter}))
+        return short(words), Trigger("timer", words, "timeCycle" if enter.get("yearly") else "timeDate", NAMESPACE)
+    if "on" in enter:
+        member = {"contact.segments": enter["segment"]}
+        condition = as_json({"not": member} if enter["on"] == "left" else member)
+        return short(f"{enter['on']}: {enter['segment']}"), Trigger("conditional", condition, language=NAMESPACE)
+    if "segment" in enter:
+        words = clean(str(enter["segment"]))
+        return short(words), Trigger("signal", words)
     return BY_HAND, None
 
 

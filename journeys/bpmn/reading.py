@@ -12,7 +12,7 @@ from core.documents import Path
 from core.errors import InvalidInput, Problem
 from journeys.bpmn import foreign, nesting, text
 from journeys.bpmn.chart import BOTTOM, Chart
-from journeys.bpmn.entrances import entrances, rules
+from journeys.bpmn.entrances import entrance, rules
 from journeys.bpmn.foreign import slug
 from journeys.bpmn.labels import clean
 from journeys.bpmn.markup import Tag, parse
@@ -44,7 +44,7 @@ def read(content: bytes, file: str = "") -> Imported:
     """
     source = Source(parse(content, file), file)
     nodes = Nodes(source)
-    begin = entrances(source)
+    begin = entrance(source)
     head, tags = _head(source, file), dict(begin.tags)
     head |= begin.data
     ending = rules(source)

@@ -129,6 +129,12 @@ def test_a_call_activity_enrolls_and_a_missing_end_is_an_end() -> None:
     assert _steps('<callActivity id="c" calledElement="Welcome_Series"/>', ("s", "c")) == "  - enroll: welcome-series\n"
 
 
+def test_a_condition_starts_on_entering_a_segment() -> None:
+    start = "<conditionalEventDefinition><condition>contact.segments: vips</condition></conditionalEventDefinition>"
+    body = f'<startEvent id="s">{start}</startEvent><task id="t" name="tag: x"/>{_flows(("s", "t"))}'
+    assert bpmn.read(_process(body)).text.startswith("journey: p\nenter:\n  segment: vips\n  on: entered\n")
+
+
 def test_a_timer_starts_a_schedule_for_a_segment() -> None:
     timer = "<timerEventDefinition><timeCycle>0 30 9 ? * MON-FRI</timeCycle></timerEventDefinition>"
     body = f'<startEvent id="s" name="%s">{timer}</startEvent><task id="t" name="email: digest"/>{_flows(("s", "t"))}'
@@ -142,6 +148,7 @@ def test_a_timer_starts_a_schedule_for_a_segment() -> None:
     ("inside", "flows", "problem"),
     [
         ("", [], "startEvent s: 0 flows leave it"),
+        ('<startEvent id="u"/>', [], "startEvent u: a journey is entered in one way"),
         ('<intermediateThrowEvent id="t"/>', ["st"], "there is no step in this process"),
         ('<task id="t" name="email: x"/>', ["st", "st"], "2 flows leave it, not one"),
         ('<task id="t" name="emial: x"/>', ["st"], "does not say what it does (did you mean email?"),
