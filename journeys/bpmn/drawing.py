@@ -35,36 +35,34 @@ def _task(tag: str) -> Draw:
     def draw(diagram: Diagram, node: Node) -> None:
         called = {"calledElement": f"Journey_{node.data['enroll']}"} if tag == "callActivity" else {}
         diagram.elements.append(_main(node, tag, task_label(node.data), attributes=called))
-        edges = _boundaries(diagram, node)
-        ways = {place: to for place, to in node.ways.items() if place not in edges and place[0] not in BOUNDARIES}
+        ways = {place: to for place, to in node.ways.items() if place[0] not in BOUNDARIES}
         if set(ways) == {NEXT}:
             diagram.connect(node.key, node.ways[NEXT])
-            return
-        gateway = Element(f"Ways_{node.name}", "exclusiveGateway", of=node.key)
-        diagram.elements.append(gateway)
-        diagram.connect(node.key, gateway.id)
-        for place, to in ways.items():
-            condition = condition_at(node.data, place)
-            words = "else" if place == NEXT else decision_way(node.data, place)
-            diagram.connect(
-                gateway.id,
-                to,
-                name=words,
-                way=place,
-                condition=as_json(condition) if condition else "",
-                default=place == NEXT,
-            )
+        else:
+            _answers(diagram, node, ways)
+        _boundaries(diagram, node)
 
     return draw
+
+
+def _answers(diagram: Diagram, node: Node, ways: dict[Path, str]) -> None:
+    """The gateway behind a task with branches."""
+    gateway = Element(f"Ways_{node.name}", "exclusiveGateway", of=node.key)
+    diagram.elements.append(gateway)
+    diagram.connect(node.key, gateway.id)
+    for place, to in ways.items():
+        condition = condition_at(node.data, place)
+        words = "else" if place == NEXT else decision_way(node.data, place)
+        text = as_json(condition) if condition else ""
+        diagram.connect(gateway.id, to, name=words, way=place, condition=text, default=place == NEXT)
 
 
 BOUNDARIES = {"else": "within", "late": "await", "failed": ""}
 """Branches that are gone when a task has taken too long, with the key that says how long, or when it has failed."""
 
 
-def _boundaries(diagram: Diagram, node: Node) -> set[Path]:
+def _boundaries(diagram: Diagram, node: Node) -> None:
     """Interrupting events on the border of a task."""
-    drawn: set[Path] = set()
     for key, limit in BOUNDARIES.items():
         place: Path = (key,)
         length = node.data.get(limit)
@@ -79,8 +77,6 @@ def _boundaries(diagram: Diagram, node: Node) -> set[Path]:
         border.attributes["attachedToRef"] = node.key
         diagram.elements.append(border)
         diagram.connect(border.id, node.ways[place])
-        drawn.add(place)
-    return drawn
 
 
 def task_label(data: dict[str, Any]) -> str:

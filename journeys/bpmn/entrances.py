@@ -57,7 +57,7 @@ def _entrance(source: Source, tag: Tag) -> dict[str, Any] | None:
         source.refuse(
             tag,
             f"a start by {definition.kind} has no meaning here",
-            "begin with a timer, with a message or signal that has a name, or with the condition contact.segments: NAME",
+            "begin with a timer, with a message or signal that has a name, or on the condition contact.segments: X",
         )
     return found
 
