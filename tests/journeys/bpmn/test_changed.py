@@ -60,6 +60,12 @@ def test_what_was_changed_in_the_standard_part_counts(before: str, after: str, w
     assert was in _read(drawing)
 
 
+def test_a_name_for_the_bottom_is_an_outcome() -> None:
+    drawing = bpmn.export(journeys.load("journey: x\nsteps: [{if: {contact.tags: a}, then: [{tag: b}]}, {wait: 1h}]"))
+    named = drawing.replace('id="End_of_journey" name="completed"', 'id="End_of_journey" name="seen"')
+    assert _read(named) == _read(drawing) + "  - end: seen\n"
+
+
 def _flow(drawing: str, source: str, way: str) -> str:
     """The start of the flow that leaves an element by a way."""
     return next(line for line in drawing.splitlines() if f'sourceRef="{source}"' in line and way in line)

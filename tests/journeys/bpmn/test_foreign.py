@@ -155,6 +155,12 @@ def test_a_timer_starts_a_schedule_for_a_segment() -> None:
         ('<task id="t" name="email: x"/><task id="u" name="tag: y"/>', ["st"], "task u “tag: y”: nothing leads here"),
         ('<task id="t" name="email: x"><multiInstanceLoopCharacteristics/></task>', ["st"], "a task that repeats"),
         ('<parallelGateway id="g"/><endEvent id="a"/><endEvent id="b"/>', ["sg", "ga", "gb"], "do not meet"),
+        ('<task id="t" name="tag: x"/>', ["st", "ts"], "startEvent s: a flow leads here, but this is no step"),
+        (
+            '<exclusiveGateway id="g"/><parallelGateway id="p"/><task id="t" name="tag: x"/>',
+            ["sg", "gp", "gp", "pt"],
+            "parallelGateway p: no parallel gateway parts the flows",
+        ),
         ('<exclusiveGateway id="g"/><exclusiveGateway id="h"/>', ["sg", "gh", "hg"], "leads back to itself"),
         ('<task id="t" name="email: x"/><endEvent id="t"/>', ["st"], "its id is missing, or another element has it"),
         (f"<{_CATCH}><signalEventDefinition/></intermediateCatchEvent>", ["sc"], "a wait for signal"),
