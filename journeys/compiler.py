@@ -256,7 +256,7 @@ class _Assembler:
 
     def _date(self, wait: Any, missing: Label) -> DateOf | None:
         to = self._number(missing)
-        if not isinstance(wait, DateNode) or self.hasten != 1:
+        if not isinstance(wait, DateNode):
             return None
         before = timing.duration(wait.minus).total_seconds() if wait.minus else 0
         after = timing.duration(wait.plus).total_seconds() if wait.plus else 0

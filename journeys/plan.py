@@ -106,7 +106,8 @@ class Wait(_Step):
     window: Window | None = None
     """Until it is open; no time at all if it is."""
     date: DateOf | None = None
-    """At most one of `seconds`, `local`, `window`, `date` is given; without any only `until` and `watches` end it."""
+    """At most one of `seconds`, `local`, `window`, `date` is given; without any only `until` and `watches` end it. In
+    demonstrations `seconds` may stand beside `date`: then that is how long it lasts, if there is such a date."""
     precise: bool = False
     """Do not round the due time up to the grid."""
     until: tuple[Until, ...] = ()

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -127,7 +127,7 @@ def _number() -> int:
 async def _served(database: Database, settings: Settings, environment: WorkflowEnvironment) -> AsyncIterator[Versions]:
     delivery, versions = Delivery(database, settings), Versions()
     activities = Activities(database, settings, delivery, versions)
-    work = [activities.record, activities.prepare, activities.choose, activities.act]
+    work: list[Callable[..., object]] = [activities.record, activities.prepare, activities.choose, activities.act]
     client = environment.client
     try:
         async with (
