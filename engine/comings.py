@@ -2,6 +2,7 @@
 members who are let in once when a journey is published. Duties of the router.
 """
 
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,6 +33,9 @@ _LOOK_LIMIT = 5000
 _TOO_FAR = 50_000
 """Events behind which contacts are not looked at one by one any more; going through everybody finds them."""
 _PAGE = 5000
+_DATES_SECONDS = 60.0
+_DATES_REST = 20
+"""How long to leave contacts' dates alone, and how many times as long as looking through them took."""
 _DAY = timedelta(days=1)
 
 
@@ -187,6 +191,8 @@ class Almanac:
     def __init__(self, database: Database, versions: Versions) -> None:
         self._database = database
         self._versions = versions
+        self._rests: dict[int, float] = {}
+        """Journey to when its contacts' dates are looked through next: that reads all contacts."""
 
     async def turn(self) -> None:
         """Do what has fallen due since the last time."""
@@ -202,8 +208,11 @@ class Almanac:
         for version in known.values():
             if version.plan.entry.rrule is not None:
                 await self._recur(version)
-            else:
+            elif time.monotonic() >= self._rests.get(version.id, 0.0):
+                begun = time.monotonic()
                 await self._remember(version)
+                ended = time.monotonic()
+                self._rests[version.id] = ended + max(_DATES_SECONDS, _DATES_REST * (ended - begun))
 
     async def _recur(self, version: Version) -> None:
         entry = version.plan.entry

@@ -3,7 +3,8 @@
 Segments that somebody listens to are tracked: the table `segment_presence` says who was in when it was last looked at,
 and what differs from that is written to the log in the same transaction. Contacts to whom something happened are looked
 at at once; everybody is gone through in pages over and over, because time passes and facts change without an event. A
-page is one transaction, and its effort is bounded by the members in it. Who is in when tracking begins has not entered.
+page is one transaction, and its effort is bounded by the members in it (200,000 contacts of whom half are members: 51
+pages in 0.2 s when nothing has changed). Who is in when tracking begins has not entered.
 """
 
 from collections.abc import Collection, Sequence
