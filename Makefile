@@ -32,7 +32,7 @@ check: $(VENV)/.dev  ## Format, lint, types, the arrows between packages, models
 	$(BIN)/pytest -q tests/core/test_migrations.py
 
 bench: $(VENV)/.dev  ## Measure; each prints one JSON object as its last line
-	for one in journey email ingest react load_contacts; do $(BIN)/python -m benchmarks.$$one $(ARGS) || exit 1; done
+	for one in journey email ingest react load_contacts simulate; do $(BIN)/python -m benchmarks.$$one $(ARGS) || exit 1; done
 
 format: $(VENV)/.dev  ## Put the code in order
 	$(BIN)/ruff format .

@@ -41,6 +41,7 @@ def import_(
     evidence_column: Annotated[str | None, typer.Option(help="The column with the proof.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Of a CSV file, such as cp1251; UTF-8 if left out.")] = None,
     delimiter: Annotated[str | None, typer.Option(help="Of a CSV file; found out if left out.")] = None,
+    enter: Annotated[str | None, typer.Option(help="A journey that the contacts of the file enter.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and write nothing.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Even if this very file was imported before.")] = False,
     json: Json = False,
@@ -57,6 +58,7 @@ def import_(
             evidence_column=evidence_column,
             encoding=encoding,
             delimiter=delimiter,
+            enter=enter,
         )
         settings = cli.load_settings()
         async with cli.connected() as database:

@@ -74,6 +74,8 @@ class Options:
     evidence_column: str | None = None
     encoding: str | None = None
     delimiter: str | None = None
+    enter: str | None = None
+    """A journey that the contacts of the file enter."""
 
 
 @dataclass(frozen=True)

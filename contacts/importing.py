@@ -23,15 +23,18 @@ from typing import Any, Literal
 import msgspec
 import psycopg
 from prometheus_client import Counter
-from sqlalchemy import exc, text
+from sqlalchemy import exc, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import attributes, identities, sheets
 from contacts.columns import SAMPLE, Column, Options, plan, reader
 from contacts.profiles import Limits
+from core import eventlog
 from core.clock import now
 from core.database import Database, driver
+from core.documents import did_you_mean
 from core.errors import Conflict, InvalidInput, Problem, Unavailable
+from core.schema.journeys import journey
 from core.settings import Settings
 
 CHUNK = 20_000
@@ -111,12 +114,15 @@ async def import_file(
         progress: told after each chunk.
 
     Raises:
-        InvalidInput: the file cannot be read, or its columns make no sense; nothing was imported.
-        Conflict: another process is importing the same file.
+        InvalidInput: the file cannot be read, its columns make no sense, or there is no such journey; nothing was
+            imported.
+        Conflict: another process is importing the same file, or the journey is stopped.
         DatabaseUnavailable: PostgreSQL went away; run it again to go on.
     """
     started = time.monotonic()
     options, settings = options or Options(), settings or Settings()
+    if options.enter is not None:
+        await _check_journey(database, options.enter)
     sheet = await asyncio.to_thread(sheets.open_sheet, path, options.encoding, options.delimiter)
     columns = await _columns(database, sheet, options, dry_run)
     job = _Job(sheet, columns, options, settings, chunk, dry_run, rejects or path.with_name(path.name + ".rejects.csv"))
@@ -497,6 +503,8 @@ class _Run:
                 if self._job.dry_run:
                     raise _Nothing
                 await connection.execute(_SAVE, {"id": self._taken.id, **counts})
+                if self._job.options.enter is not None:
+                    await _enter(connection, self._job.options.enter, [*decided.plain_ids, *decided.people])
         except _Nothing:
             pass
         for name, value in counts.items():
@@ -543,6 +551,25 @@ class _Run:
                     text("update contact_import set finished_at = now() where id = :id"), {"id": self._taken.id}
                 )
         self._taken.finished = True
+
+
+async def _enter(connection: AsyncConnection, name: str, contact_ids: Sequence[int]) -> None:
+    """Ask for contacts to enter a journey; in the transaction of their chunk, so once."""
+    names = await eventlog.name_ids(connection, [eventlog.ENTER])
+    body, at = msgspec.json.encode({"journey": name, "key": ""}), now()
+    await eventlog.append(
+        connection, [eventlog.NewEvent(contact, names[eventlog.ENTER], at, body) for contact in contact_ids]
+    )
+
+
+async def _check_journey(database: Database, name: str) -> None:
+    async with database.begin() as connection:
+        rows = await connection.execute(select(journey.c.name, journey.c.state))
+        states = {row.name: row.state for row in rows}
+    if name not in states:
+        raise InvalidInput(Problem(f"there is no journey {name}", did_you_mean(name, tuple(states))))
+    if states[name] in {"finishing", "stopped"}:
+        raise Conflict(f"the journey {name} is {states[name]}; resume it first")
 
 
 _SAVE = text(

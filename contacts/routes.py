@@ -212,6 +212,7 @@ async def import_contacts(
     consent: Annotated[list[str], Form(description="channel:purpose that the consent column speaks of")] = [],  # noqa: B006
     evidence_column: Annotated[str | None, Form()] = None,
     encoding: Annotated[str | None, Form(description="Of a CSV file; UTF-8 if left out", examples=["cp1251"])] = None,
+    enter: Annotated[str, Form(description="A journey that the contacts of the file enter")] = "",
     dry_run: Annotated[bool, Form(description="Check only")] = False,
     again: Annotated[bool, Form(description="Even if this very file was imported before")] = False,
 ) -> wire.ImportResult:
@@ -227,6 +228,7 @@ async def import_contacts(
         consents=tuple(pair_of(one) for one in consent),
         evidence_column=evidence_column or None,
         encoding=encoding or None,
+        enter=enter or None,
     )
     state = request.app.state
     async with _kept(file, state.settings.import_bytes_limit) as path:

@@ -16,6 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Direct, array, driver
 
+ENTER = "journey.enter"
+"""The event by which people and programs put a contact into a journey; its properties name the journey and the key."""
+
 _LOG_LOCK = 0x6B61736B  # "kask"
 
 

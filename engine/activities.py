@@ -53,8 +53,7 @@ class Activities:
         """Ask the policy and write the ledger rows of a send step."""
         BATCH_SIZE.labels("send").observe(len(request.members))
         prepared = Prepared({}, [], [])
-        async with self._database.begin() as connection:
-            version = await self._versions.get(connection, request.version_id)
+        version = await self._version(request.version_id)
         step, rules = version.plan.steps[request.step], version.plan.rules
         if isinstance(step, Send) and step.priority != "alert" and rules.per_minute is not None:
             async with self._database.begin() as connection:
@@ -77,6 +76,14 @@ class Activities:
         # Who was erased meanwhile has no verdict, and nothing to send.
         prepared.skipped.extend([enrollment, visit] for enrollment, visit in visits.items())
         return prepared
+
+    async def _version(self, version_id: int) -> Version:
+        """A version; the database is asked the first time only."""
+        kept = self._versions.kept(version_id)
+        if kept is not None:
+            return kept
+        async with self._database.begin() as connection:
+            return await self._versions.get(connection, version_id)
 
     async def _verdicts(
         self, connection: AsyncConnection, version: Version, request: StepRequest
@@ -108,8 +115,7 @@ class Activities:
         """
         rules = channels.Rules()
         if request.version_id:
-            async with self._database.begin() as connection:
-                version = await self._versions.get(connection, request.version_id)
+            version = await self._version(request.version_id)
             step = version.plan.steps[request.step]
             rules = rules_of(version, step) if isinstance(step, Send) else rules
         try:
@@ -157,8 +163,7 @@ class Activities:
     async def act(self, request: StepRequest) -> Acted:
         """Do what any other step does: write, look, enroll, call, erase, choose an arm."""
         BATCH_SIZE.labels("act").observe(len(request.members))
-        async with self._database.begin() as connection:
-            version = await self._versions.get(connection, request.version_id)
+        version = await self._version(request.version_id)
         return await self._acting.act(version, request, activity.heartbeat)
 
 

@@ -233,7 +233,8 @@ class CohortWorkflow:
             case Notify():
                 await self._send(step, request)
             case _:
-                self._inputs.extend(_results(await self._call("act", request, Acted, long=isinstance(step, _LONG))))
+                acted = await self._call("act", request, Acted, long=isinstance(step, _LONG))
+                self._inputs.extend(_results(acted))  # not in one: the list may be another one after the wait
 
     async def _send(self, step: Send | Notify, request: StepRequest) -> None:
         prepared: Prepared = await self._call("prepare", request, Prepared)

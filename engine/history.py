@@ -1,33 +1,17 @@
 """What happened to an enrollment, and why, in words."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import NotFound
-from core.schema.messages import MessageState
-from journeys import picture
-from journeys.plan import (
-    Call,
-    Choose,
-    Delete,
-    End,
-    Enroll,
-    Join,
-    Notify,
-    Parallel,
-    Plan,
-    Send,
-    Show,
-    Split,
-    Step,
-    Update,
-    Wait,
-)
+from engine import telling
+from journeys.plan import End, Notify, Plan, Send, Wait
 
 _ENROLLMENT = (
     "select e.id, e.contact_id, e.key, e.entered_at, e.finished_at, e.due_at, e.state, e.outcome, e.step, "
@@ -111,14 +95,7 @@ async def _history(connection: AsyncConnection, row: Any) -> History:
             {"contact": row.contact_id, "id": row.id},
         )
     }
-    moments = [
-        Moment(
-            visit.arrived_at,
-            plans[visit.version_id].steps[visit.step].id,
-            _what(plans[visit.version_id], visit, messages.get(visit.visit)),
-        )
-        for visit in visits
-    ]
+    moments = _moments(plans, visits, messages)
     if row.finished_at is not None:
         at_end = bool(visits) and isinstance(plans[visits[-1].version_id].steps[visits[-1].step], End)
         moments.append(Moment(row.finished_at, "", _ending(row, at_end)))
@@ -146,99 +123,32 @@ async def _plans(connection: AsyncConnection, versions: set[int]) -> dict[int, P
     return {row.id: Plan.model_validate(row.plan) for row in rows}
 
 
-def _what(plan: Plan, visit: Any, message: Any) -> str:
-    """How a contact came to a step and what happened there."""
-    ways = {
-        "entry": "entered",
-        "next": "went on",
-        "event": "the event came",
-        "timeout": "the time had come",
-        "otherwise": "no branch held",
-        "moved": "was moved, by a new version or by hand",
-        "criteria": "the criteria held",
-        "missing": "there is no such date",
-        "overdue": "the message was overdue and left out",
-        "join": "the branches have met",
-        "answered": "there was an answer",
-        "failed": "the call failed",
-    }
-    kind, _, name = (visit.via or "next").partition(":")
-    came = {
-        "branch": f"branch {name} held",
-        "arm": f"was given arm {name}",
-        "parallel": f"began the branch {name}",
-        "answer": f"answer {name} held",
-    }.get(kind) or ways.get(kind, kind)
-    return f"{came}; {_doing(plan, plan.steps[visit.step], message)}"
-
-
-def _doing(plan: Plan, step: Step, message: Any) -> str:  # noqa: PLR0911, PLR0912 - one line a kind
-    match step:
-        case Send():
-            return _message(f"{step.channel} {step.template}", message)
-        case Notify():
-            return _message(f"{step.channel} to {step.to}", message)
-        case Wait():
-            return _waiting(plan, step)
-        case Choose():
-            return f"asked which of {len(step.branches)} conditions holds"
-        case Split():
-            return "was put into an arm of the split"
-        case Parallel():
-            return f"goes {len(step.branches)} ways at the same time"
-        case Join():
-            return "waits for the other branches" if step.mode == "all" else "the first branch to come goes on"
-        case Update():
-            return "was written on"
-        case Call():
-            return f"asked {urlsplit(step.url).hostname}"
-        case Enroll():
-            return f"was let into {step.journey}"
-        case Show():
-            return f"is shown {step.template} in {step.slot}" if step.template else f"{step.slot} is hidden"
-        case Delete():
-            return "was erased"
-        case End():
-            return "reached the end"
-    raise TypeError(f"no such step: {step!r}")
-
-
-def _message(thing: str, message: Any) -> str:
-    if message is None:
-        return f"{thing}: not prepared yet"
-    word = MessageState(message.state).name.lower().replace("_", " ")
-    parts = [f"{thing} {word}"]
-    if message.reason:
-        parts.append(f"because {message.reason}")
-    if message.opened_at:
-        parts.append(f"opened at {message.opened_at:%Y-%m-%d %H:%M:%S}")
-    if message.clicked_at:
-        parts.append(f"clicked at {message.clicked_at:%Y-%m-%d %H:%M:%S}")
-    return ", ".join(parts)
-
-
-def _waiting(plan: Plan, step: Wait) -> str:
-    ends = [plan.subscriptions[way.subscription].filter.event for way in step.until]
-    ends += ["its criteria hold" for _ in step.watches]
-    events = " or ".join(ends)
-    if step.date is not None:
-        until = f"until {picture.date_of(step.date)}"
-    elif step.window is not None:
-        until = f"until it is {picture.window(step.window)}"
-    elif step.local is not None:
-        until = f"until {step.local.time} in {'its own zone' if step.local.zone == 'contact' else step.local.zone}"
-    elif step.seconds is not None:
-        until = f"for {step.seconds:g} s"
-    else:
-        until = "as long as it takes"
-    return f"waits {until}" + (f", or until {events}" if events else "")
+def _moments(plans: dict[int, Plan], visits: Sequence[Any], messages: dict[int, Any]) -> list[Moment]:
+    """One line a visit; what a version did is told in its own words."""
+    moments = []
+    of_version: dict[int, list[tuple[int, str]]] = defaultdict(list)
+    for visit in visits:
+        plan, known = plans[visit.version_id], of_version[visit.version_id]
+        known.append((visit.step, visit.via or "next"))
+        step = plan.steps[visit.step]
+        came, doing = telling.came(plan, known, len(known) - 1), telling.doing(plan, step, messages.get(visit.visit))
+        moments.append(Moment(visit.arrived_at, step.id, f"{came}; {doing}"))
+    return moments
 
 
 def _waits_for(plan: Plan, row: Any) -> str | None:
+    """What it waits for at present, and what would end the journey meanwhile."""
     if row.finished_at is not None or row.step is None:
         return None
     step = plan.steps[row.step]
-    return _waiting(plan, step) if isinstance(step, Wait) else None
+    if isinstance(step, Wait):
+        said = telling.waiting(plan, step)
+    elif isinstance(step, Send | Notify) and row.due_at is not None:
+        said = telling.held(plan, step)
+    else:
+        return None
+    early = telling.ended_early(plan)
+    return f"{said}; the journey ends at once upon {early}" if early else said
 
 
 def _ending(row: Any, at_end: bool) -> str:

@@ -46,6 +46,8 @@ def _until_date(
     due = calendar.date_due(value, date, zone, at)
     if due is None:
         acted.went.append([*member, date.missing, "missing"])
+    elif step.seconds is not None:  # a demonstration
+        acted.due.append([*member, None, None])
     elif due <= at and not date.yearly:
         acted.went.append([*member, step.next, "timeout"])
     else:

@@ -19,7 +19,7 @@ from core.database import Database
 from core.errors import Unavailable
 from core.maintenance import maintain
 from core.settings import Settings
-from engine import broadcasts, schedules, winners
+from engine import broadcasts, comings, schedules, winners
 from engine.activities import Activities
 from engine.cohort import CohortWorkflow
 from engine.cohorts import Cohorts
@@ -113,6 +113,8 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
     router = Router(database, settings, cohorts, versions)
     timetable = schedules.Timetable(database, client)
     moves = Moves(database, cohorts, versions)
+    tracker = comings.Tracker(database, versions)
+    almanac = comings.Almanac(database, versions)
 
     async def route() -> float:
         begun = asyncio.get_running_loop().time()
@@ -128,6 +130,14 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
 
     async def move() -> float:
         return 0.0 if await moves.spread() else 0.5
+
+    async def track() -> float:
+        return 0.0 if await tracker.track() else 0.5
+
+    async def let_in() -> float:
+        await comings.let_members_in(database)
+        await almanac.turn()
+        return 1.0
 
     async def retell() -> float:
         return 10.0 if not await cohorts.retell(database, versions) else 1.0
@@ -153,7 +163,7 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
                 # Whoever was the router before is gone, and may have died between writing and telling.
                 await cohorts.retell(database, versions, older_than=timedelta())
                 log.info("router ready")
-                duties = [route, broadcast, control, move, retell, crown, schedule, keep_house]
+                duties = [route, broadcast, control, move, track, let_in, retell, crown, schedule, keep_house]
                 await _until_one_ends(stop, mine, duties)
         except _PASSING as error:
             log.warning("the router begins anew", error=str(error))

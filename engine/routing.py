@@ -11,14 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from core import eventlog
 from engine.versions import Version
 from journeys.plan import ANY_EVENT, OWN_ENROLLMENT, Entry
 from segments import eventfilter
 
-ENTER = "journey.enter"
-"""The event by which people and programs put a contact into a journey; its properties name the journey and the key."""
-
-
+ENTER = eventlog.ENTER
 _KEY_LIMIT = 200
 
 

@@ -37,6 +37,9 @@ def simulated(one: Simulated) -> Iterator[RenderableType]:
     if result.standing:
         yield _standing(result)
     yield _outcomes(result)
+    if result.seconds_median is not None and result.seconds_p90 is not None:
+        half, most = said(round(result.seconds_median)), said(round(result.seconds_p90))
+        yield f"Half of those who come to an end do so within {half}, nine in ten within {most}."
     if result.responses:
         yield _responses(result)
     if any(row.price is not None for row in result.costs):
@@ -128,10 +131,6 @@ def _outcomes(result: Result) -> Table:
         table.add_row(f"[bold]{escape(row.outcome)}[/]", f"{row.contacts:,}", f"{row.share:.1%}")
     if result.running:
         table.add_row("[dim]still under way[/]", f"{result.running:,}", f"{result.running / result.entered:.1%}")
-    if result.seconds_median is not None and result.seconds_p90 is not None:
-        half, most = said(round(result.seconds_median)), said(round(result.seconds_p90))
-        table.caption = f"half of those who came to an end within {half}, nine in ten within {most}"
-        table.caption_justify = "left"
     return table
 
 

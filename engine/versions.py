@@ -28,6 +28,10 @@ class Versions:
     def __init__(self) -> None:
         self._known: dict[int, Version] = {}
 
+    def kept(self, version_id: int) -> Version | None:
+        """The version, if it was read before."""
+        return self._known.get(version_id)
+
     async def get(self, connection: AsyncConnection, version_id: int) -> Version:
         """The version with this id.
 

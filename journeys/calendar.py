@@ -5,7 +5,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from core import hours
-from journeys.plan import DateOf, LocalTime, Window
+from journeys.plan import AttributeDate, LocalTime, Window
 
 _MORNING = time(10)
 _DAYS_TO_LOOK = 400  # every weekday comes long before; a calendar may leave out a day, not a year
@@ -39,7 +39,7 @@ def next_local(at: datetime, local: LocalTime, contact_zone: str | None, fallbac
     raise ValueError(f"no day of {local.weekdays} within {_DAYS_TO_LOOK} days of {at}")
 
 
-def date_due(value: object, wanted: DateOf, contact_zone: str | None, at: datetime) -> datetime | None:
+def date_due(value: object, wanted: AttributeDate, contact_zone: str | None, at: datetime) -> datetime | None:
     """When the date comes that a wait waits for.
 
     Args:

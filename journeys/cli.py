@@ -12,8 +12,9 @@ import typer
 from rich.markup import escape
 from rich.syntax import Syntax
 
-from core.cli import complain, connected, console, output, plain_errors, run
+from core.cli import complain, complaints, connected, console, output, plain_errors, run
 from core.errors import InvalidInput, Problem
+from journeys import bpmn as exchange
 from journeys import canonical, compiler, picture, store
 from journeys.edits import Standing, Unplaced, placed
 from journeys.language import json_schema
@@ -72,6 +73,9 @@ def publish(
         list[str] | None,
         typer.Option(help="With --move: where contacts go from a step that is gone, as old-step=new-step or =end."),
     ] = None,
+    backfill: Annotated[
+        bool, typer.Option("--backfill", help="Let in those, too, who are members of its segment already.")
+    ] = False,
     preview: Annotated[
         bool, typer.Option("--preview", help="Only show whom --move would move, and where to; publish nothing.")
     ] = False,
@@ -84,7 +88,7 @@ def publish(
         output(run(_preview(files, hasten, placement)), json=json, empty="Nobody is under way on an earlier version.")
         return
     try:
-        output(run(_publish(files, hasten, move, placement)), json=json)
+        output(run(_publish(files, hasten, move, placement, backfill)), json=json)
     except SystemExit as ended:
         standing = getattr(ended.__cause__, "standing", ())
         if standing:
@@ -111,7 +115,9 @@ async def _preview(files: list[Path], hasten: float, placement: dict[str, str]) 
         ]
 
 
-async def _publish(files: list[Path], hasten: float, move: bool, placement: dict[str, str]) -> list[dict[str, Any]]:
+async def _publish(
+    files: list[Path], hasten: float, move: bool, placement: dict[str, str], backfill: bool
+) -> list[dict[str, Any]]:
     problems: list[Problem] = []
     standing: list[Standing] = []
     done: list[store.Published] = []
@@ -120,7 +126,14 @@ async def _publish(files: list[Path], hasten: float, move: bool, placement: dict
             try:
                 done.append(
                     await store.publish(
-                        connection, _content(file), str(file), _user(), hasten, move=move, placement=placement
+                        connection,
+                        _content(file),
+                        str(file),
+                        _user(),
+                        hasten,
+                        move=move,
+                        placement=placement,
+                        backfill=backfill,
                     )
                 )
             except Unplaced as error:
@@ -220,3 +233,47 @@ async def _set_state(name: str, state: str) -> dict[str, Any]:
     async with connected() as database, database.begin() as connection:
         before = await store.set_state(connection, name, state)
     return {"journey": name, "before": before, "state": state}
+
+
+@app.command("export")
+def export_journey(
+    what: Annotated[str, typer.Argument(metavar="FILE|NAME", help="A YAML file, or the name of a published journey.")],
+    out: Annotated[Path, typer.Option("--out", help="Where to write; - is standard output.")],
+    bpmn: Annotated[bool, typer.Option("--bpmn", help="As BPMN 2.0, for bpmn.io and Camunda Modeler.")] = False,
+) -> None:
+    """Write a journey down: as BPMN 2.0 with --bpmn, else as its YAML."""
+    with plain_errors():
+        source, name = _source(what)
+        _write(out, exchange.export(load(source, name)) if bpmn else source.decode("utf-8-sig"))
+
+
+def _source(what: str) -> tuple[bytes, str]:
+    """The YAML of a file, or of the published journey of that name."""
+    file = Path(what)
+    if file.is_file() or file.suffix in {".yaml", ".yml"}:
+        return _content(file), what
+    return run(_find(what)).source.encode(), what
+
+
+@app.command("import")
+def import_journey(
+    file: Annotated[Path, typer.Argument(help="A BPMN 2.0 file.")],
+    out: Annotated[Path, typer.Option("--out", help="Where to write the YAML; - is standard output.")],
+) -> None:
+    """Make a journey from BPMN 2.0; what has no meaning in a journey is refused by element and line."""
+    with plain_errors():
+        found = exchange.read(_content(file), str(file))
+        _write(out, found.text)
+    if found.left_out:
+        complaints.print(f"left out, since it does nothing: {escape(', '.join(found.left_out))}", highlight=False)
+
+
+def _write(out: Path, text: str) -> None:
+    if str(out) == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        problem = Problem(f"cannot be written: {error.strerror}", "name another file", str(out), 1, 1)
+        raise InvalidInput(problem) from error

@@ -44,6 +44,7 @@ from journeys.plan import (
     OWN_ENROLLMENT,
     Answer,
     Arm,
+    AttributeDate,
     Branch,
     Call,
     Choose,
@@ -72,6 +73,7 @@ from journeys.plan import (
     Winner,
 )
 from segments import eventfilter
+from segments.tracking import ENTERED, LEFT
 
 Label = str
 Draft = Callable[[], Step]
@@ -124,7 +126,9 @@ def assemble(journey: Journey, hasten: float = 1.0) -> Assembly:
 class _Assembler:
     def __init__(self, journey: Journey, hasten: float) -> None:
         self.journey, self.hasten = journey, hasten
-        self.priority = journey.priority or ("broadcast" if journey.enter.segment else "triggered")
+        self.priority = journey.priority or (
+            "broadcast" if journey.enter.segment and not journey.enter.on else "triggered"
+        )
         self.drafts: list[Draft] = []
         self.paths: list[Path] = []
         self.numbers: dict[Label, int] = {}
@@ -252,7 +256,7 @@ class _Assembler:
 
     def _date(self, wait: Any, missing: Label) -> DateOf | None:
         to = self._number(missing)
-        if not isinstance(wait, DateNode) or self.hasten != 1:
+        if not isinstance(wait, DateNode):
             return None
         before = timing.duration(wait.minus).total_seconds() if wait.minus else 0
         after = timing.duration(wait.plus).total_seconds() if wait.plus else 0
@@ -623,15 +627,39 @@ def _conversion(journey: Journey, hasten: float) -> Conversion | None:
     )
 
 
+def _entry_event(enter: Enter, where: dict[str, Any]) -> EventFilter | None:
+    if enter.on and enter.segment:
+        name = LEFT if enter.on == "left" else ENTERED
+        return EventFilter(event=name, where={"segment": enter.segment})
+    return _filter(enter.event, where) if enter.event else None
+
+
+def _entry_date(enter: Enter) -> AttributeDate | None:
+    if enter.date is None:
+        return None
+    offset = timing.duration(enter.plus).total_seconds() if enter.plus else 0.0
+    offset -= timing.duration(enter.minus).total_seconds() if enter.minus else 0.0
+    return AttributeDate(
+        attribute=enter.date.removeprefix("contact."),
+        offset_seconds=offset,
+        time=timing.clock(enter.at) if enter.at else None,
+        zone=timing.zone(enter.zone) if enter.zone else "contact",
+        yearly=enter.yearly,
+    )
+
+
 def _entry(enter: Enter, hasten: float) -> Entry:
     about_event, about_contact = split_where(enter.where or {})
-    reenter = enter.reenter or ("after_exit" if enter.schedule else "never")
+    reenter = enter.reenter or ("after_exit" if enter.schedule or enter.yearly else "never")
     cooldown = timing.duration(enter.cooldown).total_seconds() / hasten if enter.cooldown else 0
     return Entry(
-        event=_filter(enter.event, about_event) if enter.event else None,
+        event=_entry_event(enter, about_event),
         criteria=about_contact or None,
         segment=enter.segment,
-        cron=timing.cron(enter.schedule) if enter.schedule else None,
+        present=enter.on == "in",
+        date=_entry_date(enter),
+        cron=enter.schedule and timing.schedule(enter.schedule).cron,
+        rrule=enter.schedule and timing.schedule(enter.schedule).rrule,
         zone=timing.zone(enter.zone) if enter.zone else "UTC",
         key=enter.key.removeprefix(eventfilter.PREFIX) if enter.key else None,
         reenter=reenter,

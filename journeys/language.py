@@ -178,22 +178,41 @@ class Enter(Node):
         None, description="The property that tells apart two runs of one contact, such as event.cart_id"
     )
     segment: Words | None = Field(None, description="Enter the members of this segment; `all` is everybody")
-    schedule: Annotated[str, _readable(timing.cron)] | None = Field(None, description="When: cron, or @daily")
-    zone: Zone | None = Field(None, alias="in", description="Zone of the schedule")
+    on: Literal["entered", "left", "in"] | None = Field(
+        None, description="With a segment: who comes into it, who leaves it, or who is in it now or later"
+    )
+    date: Annotated[str, StringConstraints(pattern=r"^contact\.[^.]+$")] | None = Field(
+        None, description="Enter when this day of the contact comes, such as contact.birthday"
+    )
+    minus: Duration | None = Field(None, description="So long before the date")
+    plus: Duration | None = Field(None, description="So long after the date")
+    at: ClockTime | None = Field(None, description="At this time of the day; 10:00 if the attribute is a day")
+    yearly: bool = Field(False, description="Every anniversary of the date")
+    schedule: Annotated[str, _readable(timing.schedule)] | None = Field(
+        None, description="When: cron, @daily, or a recurrence rule such as FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=9"
+    )
+    zone: Zone | None = Field(None, alias="in", description="Zone of the schedule or the date")
     reenter: Literal["never", "after_exit", "always"] | None = Field(
-        None, description="Whether a contact may come again; never by default, after_exit with a schedule"
+        None,
+        description="Whether a contact may come again; never by default, after_exit with a schedule or a yearly date",
     )
     cooldown: Duration | None = Field(None, description="How long after entering a contact may not enter again")
 
     @model_validator(mode="after")
     def _one_way(self) -> "Enter":
-        if self.event and (self.segment or self.schedule):
-            raise _say("a journey is entered by an event or by a segment, not both", "make two journeys")
+        if bool(self.event) + bool(self.segment) + bool(self.date) > 1:
+            raise _say("a journey is entered by an event, a segment or a date, not by several", "make two journeys")
+        if self.on and (not self.segment or self.segment == "all" or self.schedule):
+            raise _say("on tells how contacts come to a segment", "write segment: NAME, without a schedule")
+        if (self.minus or self.plus or self.at or self.yearly) and not self.date:
+            raise _say("minus, plus, at and yearly belong to a date", "add date: contact.birthday")
+        if self.minus and self.plus:
+            raise _say("minus and plus at once", "write one of them, such as minus: 3d")
         if self.schedule and not self.segment:
             raise _say("a schedule needs to know who enters", "add segment: all, or the name of a segment")
-        if self.zone and not self.schedule:
-            raise _say("in belongs to a schedule", "add schedule: 0 9 * * mon, or take it out")
-        if self.zone and timing.zone(self.zone) == "contact":
+        if self.zone and not self.schedule and not self.date:
+            raise _say("in belongs to a schedule or a date", "add schedule: 0 9 * * mon, or take it out")
+        if self.zone and self.schedule and timing.zone(self.zone) == "contact":
             raise _say("a schedule runs at one moment for everybody", "write in: Europe/Moscow")
         if self.key and not self.event:
             raise _say("key names a property of the entry event; there is none", "add event: …, or take it out")

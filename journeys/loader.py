@@ -110,8 +110,8 @@ def _said(details: ErrorDetails, context: dict[str, Any]) -> tuple[str, str]:  #
             return f"{details['input']} is not known here", did_you_mean(str(details["input"]), known)
         case "string_pattern_mismatch" if loc[-1] == "key":
             return "key names a property of the entry event", "write key: event.application_id"
-        case "string_pattern_mismatch" if (said := _PATTERNS.get(str(loc[-1]))) is not None:
-            return said
+        case "string_pattern_mismatch" if worded := [part for part in loc[-3:] if part in _PATTERNS]:
+            return _PATTERNS[str(worded[-1])]
         case "string_pattern_mismatch":
             return f"{details['input']!r} cannot be a name", _SLUG_MEND
     return _SAID.get(kind, (details["msg"], ""))
@@ -206,9 +206,11 @@ def _crossings(assembly: compiler.Assembly, document: Document) -> Iterator[Prob
     plan, paths = assembly.plan, assembly.paths
     for number, step in enumerate(plan.steps):
         here = _region(paths[number])
+        inside = {here}
+        if isinstance(step, Parallel):
+            inside = {(*paths[number], "parallel", branch.name) for branch in step.branches}
         for there in graph.successors(step):
-            target = _region(paths[there])
-            if target == here or (isinstance(step, Parallel) and target[: len(here)] == here):
+            if _region(paths[there]) in inside:
                 continue
             if isinstance(plan.steps[there], Join) and paths[there] == here[:-2]:
                 continue

@@ -370,7 +370,7 @@ def _release(plan: Plan, turn: Turn, now: float) -> None:
             if not isinstance(step, Wait) or _leave_if_heard(plan, turn, key, now):
                 continue
             # A date is read once more when it has come, for it may have been moved; an anniversary comes only once.
-            ends = step.date is None or step.date.yearly
+            ends = step.date is None or step.date.yearly or step.seconds is not None
             if ends and token.ends is not None and token.ends <= now:
                 turn.tokens[key] = token._replace(late=now - token.ends)
                 _arrive(turn, key, step.next, now, "timeout", forget=True)

@@ -8,9 +8,9 @@ from rich.tree import Tree
 
 from journeys.graph import successors
 from journeys.plan import (
+    AttributeDate,
     Call,
     Choose,
-    DateOf,
     Delete,
     End,
     Enroll,
@@ -162,7 +162,7 @@ def _wait(step: Wait) -> str:
     return f"wait until {local_time(step.local)}" if step.local else "wait for an event"
 
 
-def date_of(date: DateOf) -> str:
+def date_of(date: AttributeDate) -> str:
     """A date of the contact's in words: `3 days before the contract_ends`."""
     name = f"the contact's {date.attribute}" + (" comes round" if date.yearly else "")
     if not date.offset_seconds:
@@ -199,23 +199,31 @@ def local_time(local: LocalTime) -> str:
 
 
 def _update(step: Update) -> str:
+    return "update: " + escape(written(step))
+
+
+def written(step: Update) -> str:
+    """What an update writes, in words: `tag vip, city = Moscow`."""
     said = [f"{name} = {value}" if value is not None else f"remove {name}" for name, value in step.attributes.items()]
     said += [f"tag {tag}" for tag in step.add_tags] + [f"untag {tag}" for tag in step.remove_tags]
     for channel, purpose, granted in step.consents:
         said.append(f"{'consent' if granted else 'no consent'} to {purpose} by {channel}")
     said += [f"{name} {amount:+g}" for name, amount in step.scores]
-    return "update: " + escape(", ".join(said))
+    return ", ".join(said)
 
 
 def _entry(plan: Plan) -> list[str]:
     entry = plan.entry
     said = []
     if entry.event:
-        said.append(f"enter on {_filter(entry.event)}")
-    if entry.cron:
-        said.append(f"enter at [bold]{escape(entry.cron)}[/] in {escape(entry.zone)}: {escape(entry.segment or '')}")
-    elif entry.segment:
+        said.append(f"enter on {_filter(entry.event)}{', and who is in it already' if entry.present else ''}")
+    schedule = entry.cron or entry.rrule
+    if schedule:
+        said.append(f"enter at [bold]{escape(schedule)}[/] in {escape(entry.zone)}: {escape(entry.segment or '')}")
+    elif entry.segment and not entry.event:
         said.append(f"enter by broadcast: {escape(entry.segment)}")
+    if entry.date:
+        said.append(f"enter {date_of(entry.date)}")
     if entry.criteria:
         said.append(f"only {_criteria(entry.criteria)}")
     if not said:

@@ -55,7 +55,7 @@ class Window(_Frozen):
     zone: str = "contact"
 
 
-class DateOf(_Frozen):
+class AttributeDate(_Frozen):
     """A day or moment that stands in an attribute of the contact."""
 
     attribute: str
@@ -65,6 +65,11 @@ class DateOf(_Frozen):
     zone: str = "contact"
     yearly: bool = False
     """The next anniversary counts, not the day itself."""
+
+
+class DateOf(AttributeDate):
+    """Such a day, waited for."""
+
     missing: int
     """Where to go if the contact has no such date."""
 
@@ -101,7 +106,8 @@ class Wait(_Step):
     window: Window | None = None
     """Until it is open; no time at all if it is."""
     date: DateOf | None = None
-    """At most one of `seconds`, `local`, `window`, `date` is given; without any only `until` and `watches` end it."""
+    """At most one of `seconds`, `local`, `window`, `date` is given; without any only `until` and `watches` end it. In
+    demonstrations `seconds` may stand beside `date`: then that is how long it lasts, if there is such a date."""
     precise: bool = False
     """Do not round the due time up to the grid."""
     until: tuple[Until, ...] = ()
@@ -300,7 +306,13 @@ class Entry(_Frozen):
     """What must hold for the contact, besides the event."""
     segment: str | None = None
     """Who enters when a schedule fires or a broadcast starts; `all` is everybody."""
+    present: bool = False
+    """Its members enter once by themselves, when the journey is published."""
+    date: AttributeDate | None = None
+    """Enter when this day of the contact comes."""
     cron: str | None = None
+    rrule: str | None = None
+    """A recurrence rule (RFC 5545), instead of `cron`."""
     zone: str = "UTC"
     key: str | None = None
     """The property of the entry event that tells apart two runs of one contact."""

@@ -190,7 +190,10 @@ def _unbuilt_problems(journey: Journey) -> Iterator[Problem]:
 
 
 def _attribute_problems(journey: Journey, types: Mapping[str, str]) -> Iterator[Problem]:
-    """Attributes that steps count on, read dates from, or save answers into."""
+    """Attributes that entering and steps count on, read dates from, or save answers into."""
+    if journey.enter.date:
+        name = journey.enter.date.removeprefix("contact.")
+        yield from _wants(journey, ("enter", "date"), name, types, ("date", "datetime"))
     for path, step in steps_of(journey):
         match step:
             case ScoreStep():

@@ -108,11 +108,14 @@ async def publish_journey(
     key: Annotated[Key, Depends(require("journeys:write"))],
     move: Annotated[bool, Query(description="Take contacts who are under way along")] = False,
     place: _Places = (),
+    backfill: Annotated[bool, Query(description="Let in those, too, who are members of its segment already")] = False,
 ) -> PublishAnswer:
     """Publish the YAML in the body as the journey's next version. Problems name line, column and mend."""
     source = await request.body()
     async with request.app.state.database.begin() as connection:
-        done = await store.publish(connection, source, "body", f"key {key.name}", move=move, placement=placed(place))
+        done = await store.publish(
+            connection, source, "body", f"key {key.name}", move=move, placement=placed(place), backfill=backfill
+        )
     return PublishAnswer(**asdict(done))
 
 

@@ -159,7 +159,7 @@ def simulate(
     """
     tally = Tally()
     events = _Events(scenario)
-    calendar = _Calendar()
+    calendar = Calendar()
     for first in range(0, len(people), group):
         members = people[first : first + group]
         _Group(scenario, members, world, tally, events, calendar, tell).run()
@@ -219,7 +219,7 @@ def _listened(plan: Plan, step: Step) -> list[str]:
     return list(dict.fromkeys(plan.subscriptions[way.subscription].filter.event for way in getattr(step, "until", ())))
 
 
-class _Calendar:
+class Calendar:
     """Local times, each stretch of time computed once."""
 
     def __init__(self) -> None:
@@ -247,7 +247,7 @@ class _Group:
         world: World,
         tally: Tally,
         events: _Events,
-        calendar: _Calendar,
+        calendar: Calendar,
         tell: Tell | None,
     ) -> None:
         self._scenario, self._plan = scenario, scenario.plan

@@ -58,6 +58,7 @@ async def publish(
     *,
     move: bool = False,
     placement: Mapping[str, str] | None = None,
+    backfill: bool = False,
 ) -> Published:
     """Make a journey's next version, the one newcomers get. Publishing the same again changes nothing.
 
@@ -70,6 +71,7 @@ async def publish(
         by: who publishes.
         hasten: waits are divided by this; for demonstrations.
         move: take those who are under way along, also from a version before the last.
+        backfill: let in those, too, who are members of its segment already.
         placement: with `move`, where contacts go from steps that are gone: step id to step id, or to `end`.
 
     Raises:
@@ -83,10 +85,15 @@ async def publish(
     if problems:
         raise InvalidInput(*problems)
     plan = compiler.compile(written, hasten)
+    if backfill and plan.entry.segment is None:
+        raise InvalidInput(Problem("a backfill lets members of a segment in; this journey names none", "take it out"))
     content = source.decode("utf-8-sig") if isinstance(source, bytes) else source
     number_of_journey = await _lock(connection, plan)
     before = await _newest(connection, number_of_journey)
     body = plan.model_dump(mode="json")
+    if backfill:
+        wish = update(journey).where(journey.c.id == number_of_journey)
+        await connection.execute(wish.values(backfills=journey.c.backfills + 1))
     stood = await edits.placeable(connection, number_of_journey, plan, placement or {}) if move else []
     if before is not None and before.source == content and before.plan == body:
         if move:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from core.documents import did_you_mean
 from core.hours import is_country
+from journeys import recurrence
 from journeys.calendar import is_zone
 from journeys.plan import LocalTime
 from segments import words
@@ -141,6 +142,28 @@ def holidays(text: str) -> str:
     if not is_country(text):
         raise Unreadable(f"the holidays of {text} are not known", "write a country like RU, or a part like DE-BY")
     return text
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When something happens again and again: exactly one of both."""
+
+    cron: str | None = None
+    rrule: str | None = None
+
+
+def schedule(text: str) -> Schedule:
+    """Read what stands behind `schedule:`.
+
+    Raises:
+        Unreadable: it is neither cron nor a recurrence rule.
+    """
+    if not recurrence.is_rule(text):
+        return Schedule(cron=cron(text))
+    try:
+        return Schedule(rrule=recurrence.check(text))
+    except recurrence.Unreadable as error:
+        raise Unreadable(str(error), error.mend) from None
 
 
 def cron(text: str) -> str:

@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -16,9 +17,13 @@ def needs_peer(program: str, package: str) -> str:
     """
     path = os.pathsep.join([os.environ.get("PATH", ""), *_MORE_FOLDERS])
     found = shutil.which(program, path=path)
-    if found is not None:
-        return str(Path(found))
-    reason = f"needs {program} from the Debian package {package} (apt-get install {package})"
+    if found is None:
+        missing_peer(f"needs {program} from the Debian package {package} (apt-get install {package})")
+    return str(Path(found))
+
+
+def missing_peer(reason: str) -> NoReturn:
+    """Skip the calling test, saying why; with KASKAD_REQUIRE_PEERS=1 fail it."""
     if os.environ.get("KASKAD_REQUIRE_PEERS") == "1":
         pytest.fail(reason)
     pytest.skip(reason)

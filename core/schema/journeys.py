@@ -30,6 +30,7 @@ journey = Table(
     Column("state", Text, nullable=False, server_default="active"),
     Column("control", Integer, nullable=False, server_default="0", comment="Counts pauses, resumes and stops"),
     Column("version_id", Integer, comment="The version that newcomers get"),
+    Column("backfills", Integer, nullable=False, server_default="0", comment="Counts the wishes to let members in"),
     moment("created_at", default=True),
     CheckConstraint("state in ('active', 'paused', 'finishing', 'stopped')", name="state"),
 )

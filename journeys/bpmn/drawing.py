@@ -35,36 +35,34 @@ def _task(tag: str) -> Draw:
     def draw(diagram: Diagram, node: Node) -> None:
         called = {"calledElement": f"Journey_{node.data['enroll']}"} if tag == "callActivity" else {}
         diagram.elements.append(_main(node, tag, task_label(node.data), attributes=called))
-        edges = _boundaries(diagram, node)
-        ways = {place: to for place, to in node.ways.items() if place not in edges and place[0] not in BOUNDARIES}
+        ways = {place: to for place, to in node.ways.items() if place[0] not in BOUNDARIES}
         if set(ways) == {NEXT}:
             diagram.connect(node.key, node.ways[NEXT])
-            return
-        gateway = Element(f"Ways_{node.name}", "exclusiveGateway", of=node.key)
-        diagram.elements.append(gateway)
-        diagram.connect(node.key, gateway.id)
-        for place, to in ways.items():
-            condition = condition_at(node.data, place)
-            words = "else" if place == NEXT else decision_way(node.data, place)
-            diagram.connect(
-                gateway.id,
-                to,
-                name=words,
-                way=place,
-                condition=as_json(condition) if condition else "",
-                default=place == NEXT,
-            )
+        else:
+            _answers(diagram, node, ways)
+        _boundaries(diagram, node)
 
     return draw
+
+
+def _answers(diagram: Diagram, node: Node, ways: dict[Path, str]) -> None:
+    """The gateway behind a task with branches."""
+    gateway = Element(f"Ways_{node.name}", "exclusiveGateway", of=node.key)
+    diagram.elements.append(gateway)
+    diagram.connect(node.key, gateway.id)
+    for place, to in ways.items():
+        condition = condition_at(node.data, place)
+        words = "else" if place == NEXT else decision_way(node.data, place)
+        text = as_json(condition) if condition else ""
+        diagram.connect(gateway.id, to, name=words, way=place, condition=text, default=place == NEXT)
 
 
 BOUNDARIES = {"else": "within", "late": "await", "failed": ""}
 """Branches that are gone when a task has taken too long, with the key that says how long, or when it has failed."""
 
 
-def _boundaries(diagram: Diagram, node: Node) -> set[Path]:
+def _boundaries(diagram: Diagram, node: Node) -> None:
     """Interrupting events on the border of a task."""
-    drawn: set[Path] = set()
     for key, limit in BOUNDARIES.items():
         place: Path = (key,)
         length = node.data.get(limit)
@@ -79,8 +77,6 @@ def _boundaries(diagram: Diagram, node: Node) -> set[Path]:
         border.attributes["attachedToRef"] = node.key
         diagram.elements.append(border)
         diagram.connect(border.id, node.ways[place])
-        drawn.add(place)
-    return drawn
 
 
 def task_label(data: dict[str, Any]) -> str:
@@ -289,9 +285,8 @@ def _main(
     return Element(node.key, tag, name, trigger, detail, place=node.place, attributes=attributes or {})
 
 
-_SERVICE = "a task; with branches, an exclusive gateway behind it"
 KINDS: dict[str, Kind] = {
-    "send": Kind("sendTask", _task("sendTask"), _SERVICE),
+    "send": Kind("sendTask", _task("sendTask"), "named by channel and template"),
     "wait": Kind(
         "intermediateCatchEvent",
         _wait,
@@ -303,22 +298,34 @@ KINDS: dict[str, Kind] = {
     ),
     "choose": Kind("exclusiveGateway", _decision, "a conditional flow for each case; `else` is the default flow"),
     "split": Kind("exclusiveGateway", _decision, "a flow for each arm, named with its share"),
-    "update": Kind("serviceTask", _task("serviceTask"), _SERVICE),
+    "update": Kind("serviceTask", _task("serviceTask"), "named by what it does"),
     "goto": Kind("sequenceFlow", lambda _diagram, _node: None, "a flow to the step"),
     "end": Kind("endEvent", _end, "named by the outcome"),
     "parallel": Kind(
-        "parallelGateway", _fork, "and another where the branches meet; a complex one if the first goes on"
+        "parallelGateway", _fork, "another where the branches meet; a complex one if the first to come goes on"
     ),
-    "ask": Kind("userTask", _task("userTask"), _SERVICE),
-    "call": Kind("serviceTask", _task("serviceTask"), _SERVICE),
-    "enroll": Kind("callActivity", _task("callActivity"), "calls the process of the other journey"),
-    "show": Kind("serviceTask", _task("serviceTask"), _SERVICE),
-    "hide": Kind("serviceTask", _task("serviceTask"), _SERVICE),
-    "notify": Kind("sendTask", _task("sendTask"), _SERVICE),
-    "tag": Kind("serviceTask", _task("serviceTask"), _SERVICE),
-    "consent": Kind("serviceTask", _task("serviceTask"), _SERVICE),
-    "score": Kind("serviceTask", _task("serviceTask"), _SERVICE),
-    "delete": Kind("serviceTask", _erase, "and an end event behind it"),
+    "ask": Kind(
+        "userTask",
+        _task("userTask"),
+        "an exclusive gateway behind it for the answers, a timer on its border for `else`",
+    ),
+    "call": Kind(
+        "serviceTask",
+        _task("serviceTask"),
+        "an exclusive gateway behind it for `answers`, an error on its border for `failed`",
+    ),
+    "enroll": Kind(
+        "callActivity",
+        _task("callActivity"),
+        "of the other journey's process; a gateway behind it for `outcomes`, a timer on its border for `await`",
+    ),
+    "show": Kind("serviceTask", _task("serviceTask"), "named by what it does"),
+    "hide": Kind("serviceTask", _task("serviceTask"), "named by what it does"),
+    "notify": Kind("sendTask", _task("sendTask"), "named by what it does"),
+    "tag": Kind("serviceTask", _task("serviceTask"), "named by what it does"),
+    "consent": Kind("serviceTask", _task("serviceTask"), "named by what it does"),
+    "score": Kind("serviceTask", _task("serviceTask"), "named by what it does"),
+    "delete": Kind("serviceTask", _erase, "an end event behind it"),
 }
 """Step kind to BPMN element. `tests/journeys/bpmn` holds that every kind of the language stands here."""
 
@@ -333,7 +340,7 @@ def drawn(chart: Chart) -> Diagram:
     rest |= {key: value for key, value in head.items() if key not in {"enter", "goal", "exit"}}
     name = str(head.get("name") or head["journey"])
     diagram = Diagram(f"Journey_{head['journey']}", clean(name), ("journey", as_json(rest)))
-    _entrances(diagram, head.get("enter"), chart.start)
+    _entrance(diagram, head.get("enter"), chart.start)
     for node in chart.nodes:
         KINDS[node.kind].draw(diagram, node)
     if any(flow.target == BOTTOM for flow in diagram.flows):
@@ -345,33 +352,32 @@ def drawn(chart: Chart) -> Diagram:
     return diagram
 
 
-def _entrances(diagram: Diagram, enter: Any, first: str) -> None:
-    ways = enter if isinstance(enter, list) else [enter]
-    for number, way in enumerate(ways, 1):
-        label, trigger = entrance_of(way or {})
-        detail = None if way is None else ("enter", as_json(way))
-        diagram.elements.append(Element(f"Start_{number}", "startEvent", label, trigger, detail))
-        diagram.connect(f"Start_{number}", first)
+def _entrance(diagram: Diagram, enter: dict[str, Any] | None, first: str) -> None:
+    label, trigger = entrance_of(enter or {})
+    detail = None if enter is None else ("enter", as_json(enter))
+    diagram.elements.append(Element("Start", "startEvent", label, trigger, detail))
+    diagram.connect("Start", first)
 
 
 def entrance_of(enter: dict[str, Any]) -> tuple[str, Trigger | None]:
     """The name of a start event, and what it waits for."""
     if "event" in enter:
-        return short(str(enter["event"])), Trigger("message", clean(str(enter["event"])))
+        words = clean(str(enter["event"]))
+        return short(words), Trigger("message", words)
     if "schedule" in enter:
         words = clean(str(enter["schedule"]))
         zone = f", {enter['in']}" if "in" in enter else ""
         return short(f"{words}{zone}: {enter.get('segment', '')}"), Trigger("timer", words, "timeCycle", NAMESPACE)
-    if "segment" in enter:
-        words = clean(words_of(enter["segment"]))
-        return short(words), Trigger("signal", words)
     if "date" in enter:
-        words = clean(words_of(enter["date"]))
-        return short(words), Trigger("timer", words, "timeCycle", NAMESPACE)
-    for key in ("form", "link"):
-        if key in enter:
-            words = clean(f"{key}: {words_of(enter[key])}")
-            return short(words), Trigger("message", words)
+        words = clean(words_of({key: enter[key] for key in ("date", "minus", "plus", "at", "in") if key in enter}))
+        return short(words), Trigger("timer", words, "timeCycle" if enter.get("yearly") else "timeDate", NAMESPACE)
+    if "on" in enter:
+        member = {"contact.segments": enter["segment"]}
+        condition = as_json({"not": member} if enter["on"] == "left" else member)
+        return short(f"{enter['on']}: {enter['segment']}"), Trigger("conditional", condition, language=NAMESPACE)
+    if "segment" in enter:
+        words = clean(str(enter["segment"]))
+        return short(words), Trigger("signal", words)
     return BY_HAND, None
 
 

@@ -21,28 +21,25 @@ class Found:
     target: str = BOTTOM
 
 
-def entrances(source: Source) -> Found:
-    """The start events of a process."""
+def entrance(source: Source) -> Found:
+    """The start event of a process."""
     starts = [tag for tag in source.nodes.values() if tag.name == "startEvent"]
     found = Found()
     if not starts:
         source.refuse(source.process, "there is no start event", "draw one")
         return found
-    ways = [(tag, _entrance(source, tag)) for tag in starts]
-    known = [data for _, data in ways if data is not None]
-    if known:
-        found.data["enter"] = known[0] if len(known) == 1 else known
-        found.tags[("enter",)] = starts[0]
-    targets = []
-    for tag in starts:
-        leaving = source.leaving(tag.attributes["id"])
-        targets += [link.target for link in leaving[:1]]
-        if len(leaving) != 1:
-            source.refuse(tag, f"{len(leaving)} flows leave it, not one", "begin with one step; use gateways behind it")
-    for tag, target in zip(starts[1:], targets[1:], strict=False):
-        if target != targets[0]:
-            source.refuse(tag, "leads to another step than the first start event", "let all begin with the same step")
-    found.target = targets[0] if targets else BOTTOM
+    for extra in starts[1:]:
+        source.refuse(extra, "a journey is entered in one way", "take it out, or make it a journey of its own")
+    start = starts[0]
+    enter = _entrance(source, start)
+    found.tags[("enter",)] = start
+    if enter is not None:
+        found.data["enter"] = enter
+    leaving = source.leaving(start.attributes["id"])
+    if len(leaving) == 1:
+        found.target = leaving[0].target
+    else:
+        source.refuse(start, f"{len(leaving)} flows leave it, not one", "begin with one step; use gateways behind it")
     return found
 
 
@@ -53,19 +50,25 @@ def _entrance(source: Source, tag: Tag) -> dict[str, Any] | None:
         return _changed(source, tag, own[1], definition)
     if definition is None:
         return None
-    match definition.kind:
-        case "message" if definition.body:
-            return {"event": definition.body}
-        case "signal" if definition.body:
-            return {"segment": definition.body}
-        case "timer":
-            return _schedule(source, tag, definition)
-    source.refuse(
-        tag,
-        f"a start by {definition.kind} has no meaning here",
-        "begin with a message, a timer or a signal that has a name",
-    )
-    return None
+    if definition.kind == "timer":
+        return _schedule(source, tag, definition)
+    found = _begun_by(definition)
+    if found is None:
+        source.refuse(
+            tag,
+            f"a start by {definition.kind} has no meaning here",
+            "begin with a timer, with a message or signal that has a name, or on the condition contact.segments: X",
+        )
+    return found
+
+
+def _begun_by(definition: Definition) -> dict[str, Any] | None:
+    """How contacts enter by what another tool drew."""
+    member = (mapping(definition.body) or {}) if definition.kind == "conditional" else {}
+    if list(member) == ["contact.segments"] and isinstance(member["contact.segments"], str):
+        return {"segment": member["contact.segments"], "on": "entered"}
+    key = {"message": "event", "signal": "segment"}.get(definition.kind)
+    return {key: definition.body} if key and definition.body else None
 
 
 def _changed(source: Source, tag: Tag, own: dict[str, Any], definition: Definition | None) -> dict[str, Any]:
@@ -105,11 +108,11 @@ def _schedule(source: Source, tag: Tag, definition: Definition) -> dict[str, Any
 
 
 def _cron(body: str) -> str | None:
-    """Cron of five fields; six with the seconds in front, as Java programs write it, if they are 0."""
+    """A recurrence rule; or cron of five fields; of six, as Java programs write it, if the seconds in front are 0."""
     fields = body.replace("?", "*").split()
     if len(fields) == 6 and fields[0] == "0":
         fields = fields[1:]
-    return " ".join(fields) if len(fields) == 5 or body.startswith("@") else None
+    return " ".join(fields) if len(fields) == 5 or body.startswith(("@", "FREQ=")) else None
 
 
 # --- goals and exits

@@ -18,6 +18,14 @@ TASKS = frozenset(
 _TASK_KINDS = tuple(kind for kind, shape in KINDS.items() if kind in STEPS and shape.element in TASKS)
 _SHARE = re.compile(r"(?P<name>.*?)[\s:(]*(?P<weight>[0-9]{1,3}(?:\.[0-9]{1,3})?)\s?%\)?")
 _MADE_BY_A_TOOL = re.compile(r"(?:[A-Za-z]+_)+(?=[0-9a-z]*[0-9])[0-9a-z]{5,9}|[A-Za-z]+_[0-9]+|sid-[0-9A-Fa-f-]+")
+_PLAIN_NAMES = {
+    "process": "process",
+    "exclusiveGateway": "choice",
+    "eventBasedGateway": "wait",
+    "parallelGateway": "parallel",
+    "intermediateCatchEvent": "wait",
+    "endEvent": "end",
+}
 TASK_MEND = (
     "name it like “email: welcome”, or write the step into its documentation, such as send: email, template: welcome"
 )
@@ -96,4 +104,4 @@ def name_of(tag: Tag) -> str:
     """What a step would be called if it has to be gone to: by its id if a person chose it, else by its name."""
     key = tag.attributes.get("id", "")
     chosen = "" if _MADE_BY_A_TOOL.fullmatch(key) else slug(key)
-    return chosen or slug(tag.attributes.get("name", "")) or slug(tag.name)
+    return chosen or slug(tag.attributes.get("name", "")) or _PLAIN_NAMES.get(tag.name, slug(tag.name))

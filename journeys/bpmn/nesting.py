@@ -200,12 +200,23 @@ class _Writer:
             steps.append(self._jump(entry))
         for number, node in enumerate(block):
             behind = block[number + 1].key if number + 1 < len(block) else follower
-            leads = _leads(node, behind)
+            leads = self._leads(node, behind)
             self.places[*path, len(steps)] = node
             steps.append(self._step(node, leads, (*path, len(steps))))
             if leads != behind:
                 steps.append(self._jump(leads))
         return steps
+
+    def _leads(self, node: Node, behind: str) -> str:
+        """What comes behind a step: where it goes on, or where all those of its ways lead that are not written."""
+        if NEXT in node.ways:
+            return node.ways[NEXT]
+        unwritten = {
+            to
+            for place, to in node.ways.items()
+            if not branches.written(node.data, place) and (node.key, place) not in self.blocks
+        }
+        return unwritten.pop() if len(unwritten) == 1 else behind
 
     def _jump(self, to: str) -> Any:
         return "end" if to == BOTTOM else {"goto": self._name(to)}
@@ -261,14 +272,6 @@ class _Writer:
             first, *rest = data.items()
             return dict([first, ("id", self.names[node.key]), *rest])
         return "end" if data == {"end": None} else data
-
-
-def _leads(node: Node, behind: str) -> str:
-    """What comes behind a step: where it goes on, or where all those of its ways lead that are not written."""
-    if NEXT in node.ways:
-        return node.ways[NEXT]
-    unwritten = {to for place, to in node.ways.items() if not branches.written(node.data, place)}
-    return unwritten.pop() if len(unwritten) == 1 else behind
 
 
 def _numbered(name: str) -> Iterator[str]:

@@ -34,6 +34,13 @@ class Nodes:
         self._read()
         for node in self.all:
             node.ways = {place: self.resolved(to) for place, to in node.ways.items()}
+            self._check_targets(node)
+
+    def _check_targets(self, node: Node) -> None:
+        known = {BOTTOM, *self.tags, *self.joins.values()}
+        for to in node.ways.values():
+            if to not in known and to in self.source.nodes and not self.source.problems:
+                self.source.refuse(self.source.nodes[to], "a flow leads here, but this is no step", "lead it to a step")
 
     def resolved(self, target: str) -> str:
         """The step that an element leads to, past those that do nothing."""
@@ -73,14 +80,25 @@ class Nodes:
         later = ("intermediateCatchEvent", "boundaryEvent")  # gateways and tasks take those that belong to them
         everything = list(self.source.nodes.items())
         for key, tag in sorted(everything, key=lambda one: one[1].name in later):
-            if key in self.own or key in self.used or key == BOTTOM or tag.name == "startEvent":
+            if key in self.own or key in self.used or self._is_bottom(key, tag) or tag.name == "startEvent":
                 continue
             if tag.name in kinds:
                 kinds[tag.name](key, tag)
             elif not (tag.name == "subProcess" and tag.attributes.get("triggeredByEvent") == "true"):
                 self._refuse_kind(tag)
         order = {key: number for number, key in enumerate(self.source.nodes)}
-        self.all.sort(key=lambda node: order[node.key])
+        self.all.sort(key=lambda node: order.get(node.key, len(order)))
+
+        for key, tag in everything:
+            if tag.name == "parallelGateway" and key not in {*self.tags, *self.passed, *self.joins, *self.used}:
+                self.source.refuse(
+                    tag, "no parallel gateway parts the flows that meet here", "use an exclusive gateway"
+                )
+
+    @staticmethod
+    def _is_bottom(key: str, tag: Tag) -> bool:
+        """Whether this is the end that we drew for those who fall off the steps, as we drew it."""
+        return key == BOTTOM and tag.attributes.get("name", "") in {"", DEFAULT_OUTCOME}
 
     def _refuse_kind(self, tag: Tag) -> None:
         mends = {
@@ -167,14 +185,8 @@ class Nodes:
     def _complete(self, node: Node, tag: Tag) -> None:
         """Every way that has to be there is; what the element says about the way that is not drawn."""
         endless = node.kind == "wait" and is_endless(node.data)
-        hidden = tag.own(NAMESPACE, "next") or next(
-            (
-                one.own(NAMESPACE, "next")
-                for one in self.source.nodes.values()
-                if one.own(NAMESPACE, "of") == node.key and one.own(NAMESPACE, "next")
-            ),
-            None,
-        )
+        group = [tag, *(one for one in self.source.nodes.values() if one.own(NAMESPACE, "of") == node.key)]
+        hidden = next((found for one in group if (found := one.own(NAMESPACE, "next"))), None)
         if endless and hidden in self.source.nodes:
             node.ways.setdefault(NEXT, str(hidden))
         elif node.kind not in WITHOUT_NEXT and not endless:
@@ -288,6 +300,8 @@ class Nodes:
             if definition.kind != "terminate":
                 self.source.refuse(tag, f"an end by {definition.kind} has no meaning here", "use a plain end event")
         name = " ".join(tag.attributes.get("name", "").split())
+        if key == BOTTOM:  # somebody named the end of the journey: now it is a step
+            self.passed[key] = key = f"{key}_named"
         self._add(key, tag, {"end": None if name in {"", DEFAULT_OUTCOME} else name}, {})
 
     def _task(self, key: str, tag: Tag) -> None:

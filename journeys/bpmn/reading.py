@@ -12,7 +12,7 @@ from core.documents import Path
 from core.errors import InvalidInput, Problem
 from journeys.bpmn import foreign, nesting, text
 from journeys.bpmn.chart import BOTTOM, Chart
-from journeys.bpmn.entrances import entrances, rules
+from journeys.bpmn.entrances import entrance, rules
 from journeys.bpmn.foreign import slug
 from journeys.bpmn.labels import clean
 from journeys.bpmn.markup import Tag, parse
@@ -44,7 +44,7 @@ def read(content: bytes, file: str = "") -> Imported:
     """
     source = Source(parse(content, file), file)
     nodes = Nodes(source)
-    begin = entrances(source)
+    begin = entrance(source)
     head, tags = _head(source, file), dict(begin.tags)
     head |= begin.data
     ending = rules(source)
@@ -76,7 +76,7 @@ def _head(source: Source, file: str) -> dict[str, Any]:
 def _check(source: Source, chart: Chart, nodes: Nodes) -> None:
     if not chart.nodes and not source.problems:
         source.refuse(source.process, "there is no step in this process", "draw at least one")
-    if chart.start == BOTTOM and not source.problems:
+    elif chart.start == BOTTOM and not source.problems:
         source.refuse(source.process, "the start leads to no step", "draw a flow to the first one")
     remembered = all(node.place for node in chart.nodes)
     if not source.problems and not remembered:

@@ -56,7 +56,7 @@ class Journey(Leaf):
         if not known_keys(value, _KEYS, "name", context):
             return None
         state, outcome = value.get("state", "entered"), value.get("outcome")
-        if state not in STATES:
+        if not isinstance(state, str) or state not in STATES:
             context.problem(f"unknown state {state}", did_you_mean(str(state), tuple(STATES)), "state")
             return None
         if outcome is not None and not isinstance(outcome, str):

@@ -54,7 +54,7 @@ class Message(Leaf):
             return None
         found: dict[str, Any] = {"template": value["template"], "path": context.under("template").pointer}
         state = value.get("state", "accepted")
-        if state not in STATES:
+        if not isinstance(state, str) or state not in STATES:
             context.problem(f"unknown state {state}", did_you_mean(str(state), tuple(STATES)), "state")
             return None
         if "count" in value:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from channels.policy import (
     DelayUntil,
     Facts,
+    Hours,
     Reason,
     Rules,
     Send,
@@ -138,3 +139,27 @@ def test_quiet_hours_hold_inside_and_only_inside(at: datetime, begin: str, end: 
                 return
             until = max(again, until + timedelta(minutes=30))
         raise AssertionError("the quiet hours have no end")
+
+
+OFFICE = Rules(window=Hours("09:00", "18:00", (0, 1, 2, 3, 4), "RU"))
+
+
+@pytest.mark.parametrize(
+    ("at", "zone", "want"),
+    [
+        (NOON, "Europe/Moscow", Send()),
+        (datetime(2026, 11, 10, 15, tzinfo=UTC), "Europe/Moscow", DelayUntil(datetime(2026, 11, 11, 6, tzinfo=UTC))),
+        (datetime(2026, 11, 13, 18, tzinfo=UTC), None, DelayUntil(datetime(2026, 11, 16, 9, tzinfo=UTC))),
+        # A Wednesday that is a public holiday.
+        (datetime(2026, 11, 4, 12, tzinfo=UTC), "Europe/Moscow", DelayUntil(datetime(2026, 11, 5, 6, tzinfo=UTC))),
+    ],
+)
+def test_messages_wait_for_the_send_window(at: datetime, zone: str | None, want: object) -> None:
+    for purpose in ("marketing", "transactional"):
+        assert decide(replace(GOOD, purpose=purpose, time_zone=zone), at, OFFICE) == want
+
+
+def test_never_goes_before_later_with_a_window() -> None:
+    night = datetime(2026, 11, 10, 23, tzinfo=UTC)
+    assert decide(replace(GOOD, consent=False), night, OFFICE) == Skip(Reason.NO_CONSENT)
+    assert decide(GOOD, night, Rules(window=Hours("09:00", "18:00", ()))) == Skip(Reason.NEVER_OPEN)

@@ -105,7 +105,7 @@ async def test_answers_lead_where_they_say(open_world: World, server: Server) ->
 
 async def test_a_transient_failure_is_tried_again_and_not_for_ever(open_world: World, server: Server) -> None:
     version, _, one = await enrolled(open_world, server)
-    server.answers["/contacts/anna/score"] = reply(503, **{"retry-after": "60"})
+    server.answers["/contacts/anna/score"] = reply(503, b"", **{"retry-after": "60"})
     (held,) = (await open_world.act(version, "ask", [(one, 1)])).held
     (row,) = await open_world.run("select attempts, status, next_at - began_at as pause, next_at from call_attempt")
     assert (row.attempts, row.status) == (1, 503)

@@ -9,7 +9,18 @@ import pytest
 
 from engine.routing import ENTER, Enrolled, LoggedEvent, Round, Routed
 from engine.versions import Version
-from journeys.plan import End, Entry, EventFilter, Plan, Subscription, Until, Wait
+from journeys.plan import (
+    ANY_EVENT,
+    FINISHED,
+    OWN_ENROLLMENT,
+    End,
+    Entry,
+    EventFilter,
+    Plan,
+    Subscription,
+    Until,
+    Wait,
+)
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -190,3 +201,41 @@ def test_long_keys_are_shortened_and_still_tell_apart() -> None:
     one, other = route([saved(10, "x" * 500 + "a"), saved(11, "x" * 500 + "b")]).entries
     assert len(one.key) == 64
     assert one.key != other.key
+
+
+def parented(number: int, journey: str = "unfinished", contact: int = 1) -> LoggedEvent:
+    return event(number, ENTER, contact, journey=journey, key="a", parent=77)
+
+
+def test_a_request_of_another_journey_that_comes_to_nothing_is_told() -> None:
+    routed = route([parented(10)], [running()])
+    assert (routed.entries, [one.id for one in routed.refused]) == ([], [10])
+    assert [one.id for one in route([parented(10, "nowhere")]).refused] == [10]
+    assert route([parented(10)]).refused == []
+    assert route([event(10, ENTER, journey="unfinished", key="a")], [running()]).refused == []
+
+
+def test_a_round_that_is_repeated_refuses_nobody_who_has_entered() -> None:
+    assert route([parented(10)], [running(entry_event_id=10)]).refused == []
+
+
+def test_a_watch_hears_every_event_and_closes_nothing() -> None:
+    plan = version().plan
+    watch = Subscription(role="watch", filter=EventFilter(event=ANY_EVENT))
+    watching = plan.model_copy(update={"subscriptions": (*plan.subscriptions, watch)})
+    one = Version(3, 1, "unfinished", watching, {})
+    routed = route([event(10, "page.viewed"), event(11, "changed", application="a")], [running()], one)
+    assert routed.heard == [(10, 50, 2, 3), (11, 50, 0, 3), (11, 50, 2, 3)]
+    assert routed.closed == {}
+
+
+def test_the_end_of_another_journey_is_news_to_the_parent_alone() -> None:
+    plan = version().plan
+    own = EventFilter(event=FINISHED, where={"parent": {"same": OWN_ENROLLMENT}})
+    parent = plan.model_copy(update={"subscriptions": (Subscription(role="wait", filter=own),)})
+    routed = route(
+        [event(10, FINISHED, parent=51, outcome="done")],
+        [running(50), running(51, "b")],
+        Version(3, 1, "unfinished", parent, {}),
+    )
+    assert routed.heard == [(10, 51, 0, 3)]

@@ -123,7 +123,7 @@ def test_what_a_wait_inside_listens_to_is_forgotten_at_the_join() -> None:
     tokens = advance(FIRST, {}, 0.0, [Join(1, 1)]).tokens
     thanks = advance(FIRST, tokens, 200.0, [Heard(1, listens(FIRST, "answered"))])
     (batch,) = [one for one in thanks.batches if one.step == numbers(FIRST)["thanks"]]
-    inputs = [Heard(1, listens(FIRST, "answered")), Went(*batch.members[0], numbers(FIRST)["join-1"])]
+    inputs: list[Input] = [Heard(1, listens(FIRST, "answered")), Went(*batch.members[0], numbers(FIRST)["join-1"])]
     assert advance(FIRST, thanks.tokens, 201.0, inputs).tokens[1, 0].heard == ()
 
 

@@ -1,14 +1,15 @@
 """The next time a clock shows a time: weekdays, daylight saving, and properties that hold in every zone."""
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from journeys.calendar import is_zone, next_local
-from journeys.plan import LocalTime
+from core.hours import opens
+from journeys.calendar import date_due, is_zone, next_local, window_opens
+from journeys.plan import DateOf, LocalTime, Window
 
 WEEKDAYS = (0, 1, 2, 3, 4)
 
@@ -89,3 +90,62 @@ def test_what_is_found_is_right_and_the_first(
         moment = datetime.combine(day, wanted, zone)
         assert day.weekday() not in days or moment.astimezone(UTC) <= now or moment.astimezone(UTC) >= found
         day += timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "zone", "expected"),
+    [
+        ("2026-12-10", {}, "Europe/Moscow", "2026-12-10T10:00+03:00"),
+        ("2026-12-10", {"time": "18:30", "zone": "Asia/Tokyo"}, "Europe/Moscow", "2026-12-10T18:30+09:00"),
+        ("2026-12-10", {"offset_seconds": -259_200}, None, "2026-12-07T10:00+00:00"),
+        ("2026-12-10T21:30:00Z", {}, "Europe/Moscow", "2026-12-11T00:30+03:00"),
+        ("2026-12-10T21:30:00Z", {"time": "09:00"}, "Europe/Moscow", "2026-12-11T09:00+03:00"),
+        ("1990-11-23", {"yearly": True}, "Europe/Moscow", "2026-11-23T10:00+03:00"),
+        ("1990-11-22", {"yearly": True}, "Europe/Moscow", "2027-11-22T10:00+03:00"),
+        ("1990-11-22", {"yearly": True, "offset_seconds": 86_400}, "Europe/Moscow", "2026-11-23T10:00+03:00"),
+        ("1990-01-02", {"yearly": True, "offset_seconds": -7 * 86_400}, None, "2026-12-26T10:00+00:00"),
+        ("1992-02-29", {"yearly": True}, None, "2027-02-28T10:00+00:00"),
+        ("soon", {}, None, None),
+        (None, {}, None, None),
+        (5, {}, None, None),
+        ("2026-13-40", {}, None, None),
+    ],
+)
+def test_when_a_date_comes(value: object, wanted: dict[str, object], zone: str | None, expected: str | None) -> None:
+    found = date_due(
+        value, DateOf.model_validate({"attribute": "d", "missing": 0, **wanted}), zone, at("2026-11-22T12:00+00:00")
+    )
+    assert found == (at(expected) if expected else None)
+
+
+@given(
+    st.dates(date(1900, 1, 1), date(2100, 1, 1)),
+    st.datetimes(datetime(2000, 1, 1), datetime(2090, 1, 1)),  # noqa: DTZ001 - naive is what the strategy takes
+    st.integers(-400, 400),
+)
+def test_an_anniversary_is_the_next_one(day: object, now: datetime, offset: int) -> None:
+    present = now.replace(tzinfo=UTC)
+    birthday = DateOf(attribute="d", missing=0, yearly=True, offset_seconds=offset * 86_400)
+    found = date_due(str(day), birthday, None, present)
+    assert found is not None and present < found <= present + timedelta(days=366, hours=1)
+
+
+@pytest.mark.parametrize(
+    ("now", "window", "expected"),
+    [
+        ("2026-11-20T12:00+03:00", {"start": "10:00", "end": "20:00"}, "2026-11-20T12:00+03:00"),
+        ("2026-11-20T20:00+03:00", {"start": "10:00", "end": "20:00"}, "2026-11-21T10:00+03:00"),
+        ("2026-11-20T20:00+03:00", {"start": "10:00", "end": "20:00", "weekdays": WEEKDAYS}, "2026-11-23T10:00+03:00"),
+        # Friday's night reaches into Saturday; Saturday has none of its own.
+        ("2026-11-21T03:00+03:00", {"start": "22:00", "end": "06:00", "weekdays": (4,)}, "2026-11-21T03:00+03:00"),
+        ("2026-11-21T07:00+03:00", {"start": "22:00", "end": "06:00", "weekdays": (4,)}, "2026-11-27T22:00+03:00"),
+        ("2026-11-21T07:00+03:00", {"weekdays": (0,)}, "2026-11-23T00:00+03:00"),
+        ("2026-11-03T23:00+03:00", {"start": "10:00", "end": "20:00", "holidays": "RU"}, "2026-11-05T10:00+03:00"),
+    ],
+)
+def test_when_a_window_opens(now: str, window: dict[str, object], expected: str) -> None:
+    assert window_opens(at(now), Window.model_validate(window), "Europe/Moscow") == at(expected)
+
+
+def test_a_window_without_days_never_opens() -> None:
+    assert opens(at("2026-11-20T12:00+03:00"), "10:00", "20:00", ()) is None

@@ -42,6 +42,27 @@ _UPDATE = st.sampled_from(
         {"update": {"tags": {"add": "x", "remove": ["y"]}, "consents": {"email": True, "sms": {"news": False}}}},
     ]
 )
+_OTHER = st.sampled_from(
+    [
+        {"tag": ["a", "b"]},
+        {"consent": {"email": True}},
+        {"score": {"points": -2}},
+        {"notify": "email", "to": ["a@x.example", "b@x.example"], "subject": "s", "text": "{{ contact.id }}"},
+        {"enroll": "other"},
+        {"enroll": "other", "await": "3d", "outcomes": {"good": [{"tag": "good"}]}, "late": [{"tag": "late"}]},
+        {
+            "call": "https://x.example/{{ contact.id }}",
+            "body": {"a": ["{{ event.b }}", 1]},
+            "save": {"age": "answer.a"},
+        },
+        {"ask": "link", "within": "1d", "answers": {"https://x.example/": [{"tag": "yes"}]}},
+        {"show": "banner", "template": "t"},
+        {"hide": "banner"},
+        {"wait": {"date": "contact.birthday", "yearly": True, "minus": "1d"}, "missing": [{"tag": "ageless"}]},
+        {"wait": {"hours": "22:00-06:00", "days": "weekdays", "holidays": "RU"}},
+        {"wait": "forever", "until": {"when": {"contact.tags": "vip"}, "then": [{"tag": "seen"}]}},
+    ]
+)
 _PLAIN_WAIT = st.fixed_dictionaries({"wait": _LENGTH}, optional={"precise": st.booleans()})
 
 
@@ -54,12 +75,26 @@ def _with_branches(steps: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         st.fixed_dictionaries({"if": _CRITERIA, "then": block}, optional={"else": block}),
         st.fixed_dictionaries({"choose": st.lists(case, min_size=1, max_size=2)}, optional={"else": block}),
         st.fixed_dictionaries({"split": st.fixed_dictionaries({"a": arm, "b": arm})}),
+        st.fixed_dictionaries({"split": st.fixed_dictionaries({"a": arm, "b": arm}), "holdout": st.integers(1, 50)}),
+        st.fixed_dictionaries(
+            {"parallel": st.fixed_dictionaries({"a": block, "b": block})},
+            optional={"join": st.sampled_from(["all", "first"])},
+        ),
+        st.fixed_dictionaries(
+            {
+                "call": st.just("https://x.example"),
+                "answers": st.fixed_dictionaries({"when": st.just({"status": 404}), "then": block}),
+            },
+            optional={"failed": block},
+        ),
         st.fixed_dictionaries({"wait": _LENGTH | st.just("forever"), "until": until}, optional={"then": block}),
         st.fixed_dictionaries({"wait": _LENGTH, "until": st.lists(until, min_size=1, max_size=2)}),
     )
 
 
-_STEPS = st.lists(st.recursive(_SEND | _PLAIN_WAIT | _UPDATE, _with_branches, max_leaves=8), min_size=1, max_size=5)
+_STEPS = st.lists(
+    st.recursive(_SEND | _PLAIN_WAIT | _UPDATE | _OTHER, _with_branches, max_leaves=8), min_size=1, max_size=5
+)
 
 
 def _all_steps(steps: list[Any]) -> Iterator[dict[str, Any]]:
@@ -78,7 +113,7 @@ def _inner(value: Any) -> Iterator[dict[str, Any]]:
                 yield from _inner(one)
     elif isinstance(value, dict):
         for key, one in value.items():
-            if key in {"then", "else"} or isinstance(one, dict):
+            if key in {"then", "else", "a", "b"} or isinstance(one, dict):
                 yield from _inner(one)
 
 
@@ -105,8 +140,9 @@ def _sound(plan: Plan) -> None:
     for step in plan.steps:
         assert all(0 <= there < len(plan.steps) for there in graph.successors(step))
         if isinstance(step, Wait):
-            assert not (step.seconds is not None and step.local is not None)
-            assert step.seconds is not None or step.local is not None or step.until
+            lengths = [one for one in (step.seconds, step.local, step.window, step.date) if one is not None]
+            assert len(lengths) <= 1 or (plan.hasten != 1 and step.date is not None and len(lengths) == 2)
+            assert lengths or step.until or step.watches
             assert all(plan.subscriptions[way.subscription].role == "wait" for way in step.until)
     assert len({step.id for step in plan.steps}) == len(plan.steps)
     assert graph.unreachable(plan) == []
@@ -120,9 +156,12 @@ def test_what_loads_compiles_into_a_sound_plan(data: dict[str, Any], hasten: flo
     try:
         journey = journeys.load(text)
     except InvalidInput as error:
-        # The generator knows nothing of loops and of steps behind a loop; those are the only things refused.
+        # The generator knows nothing of loops, of steps behind a loop, and of the borders of branches; those are the
+        # only things refused.
         assert all(
-            "a loop without a wait" in one.message or "nothing leads to this step" in one.message
+            "a loop without a wait" in one.message
+            or "nothing leads to this step" in one.message
+            or "leads across the border of a parallel branch" in one.message
             for one in error.problems
         ), error
         assume(False)

@@ -166,7 +166,7 @@ def test_each_mistake_is_named(steps: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("enter", "message"),
     [
-        ("{event: x, segment: y}", "by an event or by a segment"),
+        ("{event: x, segment: y}", "by an event, a segment or a date"),
         ("{schedule: 0 9 * * mon}", "needs to know who enters"),
         ("{schedule: 0 9 * *, segment: all}", "five fields, not 4"),
         ("{schedule: 0 24 * * *, segment: all}", "'24' is not a hour"),

@@ -15,14 +15,17 @@ from journeys import machine, moving
 from journeys.machine import Finish, Heard, Held, Input, Join, Key, Token, Tokens, Went, advance, branches_of
 from journeys.moving import Landing, Landings, edits, heirs, ways
 from journeys.plan import (
+    ANY_EVENT,
     Arm,
     Branch,
     Call,
     Choose,
     End,
+    Enroll,
     Entry,
     EventFilter,
     LocalTime,
+    Notify,
     Parallel,
     Plan,
     Send,
@@ -32,15 +35,19 @@ from journeys.plan import (
     Until,
     Update,
     Wait,
+    Watch,
+    Window,
+    Winner,
 )
 from journeys.plan import Join as Meeting
 
 PAID = Subscription(role="wait", filter=EventFilter(event="order.paid"))
 LEFT = Subscription(role="wait", filter=EventFilter(event="cart.left"))
+EVERYTHING = Subscription(role="watch", filter=EventFilter(event=ANY_EVENT))
 GOAL = Subscription(role="goal", filter=EventFilter(event="order.sent"), outcome="sent")
 
 
-def plan(*steps: Step, subscriptions: Sequence[Subscription] = (PAID, GOAL)) -> Plan:
+def plan(*steps: Step, subscriptions: Sequence[Subscription] = (PAID, GOAL, EVERYTHING)) -> Plan:
     """A version with these steps."""
     return Plan(
         journey="j",
@@ -57,6 +64,7 @@ def letter(name: str, to: int, template: str = "") -> Send:
 
 
 END = End(id="end", outcome="done")
+ARMS = (Arm(name="x", weight=1, next=2), Arm(name="y", weight=1, next=2))
 
 # What stands at number 1 of `letter → STEP → last letter → end`, by kind, as it was and as it may be changed.
 KINDS: dict[str, tuple[Step, Step]] = {
@@ -73,12 +81,33 @@ KINDS: dict[str, tuple[Step, Step]] = {
         Choose(id="it", branches=((0, 2),), otherwise=2),
         Choose(id="it", branches=((1, 2), (0, 2)), otherwise=2),
     ),
+    "window": (
+        Wait(id="it", window=Window(start="10:00", end="18:00"), next=2),
+        Wait(id="it", window=Window(start="12:00", end="18:00"), next=2),
+    ),
+    "watching": (
+        Wait(id="it", seconds=600, watches=(Watch(criteria=0, next=2),), watch_subscription=2, next=2),
+        Wait(id="it", seconds=900, watches=(Watch(criteria=1, next=2),), watch_subscription=2, next=2),
+    ),
+    "winning": (
+        Split(id="it", salt="a", arms=ARMS, winner=Winner(metric="opened", sample=10)),
+        Split(id="it", salt="a", arms=ARMS, winner=Winner(metric="clicked", sample=10)),
+    ),
+    "notify": (
+        Notify(id="it", to="staff@example.com", subject="a", text="a", next=2),
+        Notify(id="it", to="staff@example.com", subject="b", text="b", next=2),
+    ),
+    "enroll": (
+        Enroll(id="it", journey="a", awaited=False, next=2),
+        Enroll(id="it", journey="b", awaited=False, next=2),
+    ),
     "update": (Update(id="it", add_tags=("a",), next=2), Update(id="it", add_tags=("b",), next=2)),
     "call": (
         Call(id="it", url="https://example.com/a", failed=2, next=2),
         Call(id="it", url="https://example.com/b", failed=2, next=2),
     ),
 }
+WAITS = {"wait", "local", "window", "watching"}
 STANDS = ("ready", "acting", "waiting", "held")
 
 
@@ -99,8 +128,11 @@ def renumbered(step: Step, to: int) -> Step:
     )
     if isinstance(step, Call):
         changes["failed"] = to
+    if isinstance(step, Split):
+        changes = {"arms": tuple(arm.model_copy(update={"next": to}) for arm in step.arms)}
     if isinstance(step, Wait):
         changes["until"] = tuple(Until(subscription=way.subscription, next=to) for way in step.until)
+        changes["watches"] = tuple(Watch(criteria=way.criteria, next=to) for way in step.watches)
     return step.model_copy(update=changes)
 
 
@@ -163,8 +195,12 @@ def result(step: Step, enrollment: int, visit: int, now: float) -> Input:
     """What the activity of a step comes to."""
     if isinstance(step, Wait):
         return machine.Due(enrollment, visit, now + 30)
-    to = step.otherwise if isinstance(step, Choose) else step.next
-    return Went(enrollment, visit, to)
+    if isinstance(step, Split):
+        return Went(enrollment, visit, step.arms[0].next, "arm:x")
+    if isinstance(step, Choose):
+        return Went(enrollment, visit, step.otherwise)
+    assert isinstance(step, Send | Update | Call | Notify | Enroll)
+    return Went(enrollment, visit, step.next)
 
 
 POSSIBLE = [
@@ -173,7 +209,7 @@ POSSIBLE = [
     for edit in ("same", "changed", "retimed", "reordered", "gone", "placed", "out")
     for stands in STANDS
     if (edit != "retimed" or kind == "wait")
-    and (stands != "waiting" or kind in {"wait", "local"})
+    and (stands != "waiting" or kind in WAITS)
     and (stands != "held" or kind in {"send"})
     and (stands != "acting" or kind != "wait")
 ]
@@ -263,7 +299,7 @@ def test_what_was_heard_is_known_by_its_new_number_and_forgotten_if_nobody_liste
         Wait(id="pause", seconds=60, until=(Until(subscription=1, next=2),), next=2),
         END,
     )
-    new = plan(*steps, subscriptions=(LEFT, PAID, GOAL))
+    new = plan(*steps, subscriptions=(LEFT, PAID, GOAL, EVERYTHING))
     token = Token(0, 1, "acting", 1, 0.0, heard=(0,))
     moved = moving.move(old, new, ways(old, new, {}), {(1, 0): token}, {}, 5.0)
     assert moved.tokens[1, 0].heard == (1,)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from core.errors import InvalidInput
 from core.ids import seed
+from journeys.calendar import next_local
 from journeys.plan import (
     Branch,
     Choose,
@@ -33,7 +34,7 @@ from journeys.plan import (
 )
 from journeys.plan import Join as JoinStep
 from journeys.responses import chance, parse
-from journeys.simulation import Decision, Note, Person, Scenario, simulate
+from journeys.simulation import Calendar, Decision, Note, Person, Scenario, simulate
 from journeys.tally import DAY, Result, priced
 from segments.supposing import Supposed
 from tests.journeys.test_machine import REFERENCE
@@ -333,3 +334,35 @@ def test_a_loop_that_goes_round_too_often_is_refused() -> None:
     )
     with pytest.raises(InvalidInput, match="more than 50000 steps"):
         run(scenario(plan=plan), people(1))
+
+
+@hypothesis(deadline=None)
+@given(moments=st.permutations([600 * number for number in range(3 * 24 * 6)]))
+def test_the_calendar_of_the_simulation_is_the_engines(moments: list[int]) -> None:
+    local, quick = LocalTime(time="02:30", weekdays=(0, 5, 6), zone="contact"), Calendar()
+    for moment in moments:
+        at = datetime(2026, 10, 24, tzinfo=UTC).timestamp() + moment  # the clocks go back on the 25th
+        expected = next_local(datetime.fromtimestamp(at, UTC), local, "Europe/Berlin").timestamp()
+        assert quick.next(local, "Europe/Berlin", at) == expected
+
+
+def test_the_answer_to_one_message_is_not_that_to_another() -> None:
+    clicked = Subscription(role="wait", filter=EventFilter(event="message.clicked", where={"step": "second"}))
+    plan = Plan(
+        journey="two",
+        title="Two",
+        entry=Entry(),
+        steps=(
+            Send(id="first", channel="email", template="one", next=1),
+            Send(id="second", channel="email", template="two", next=2),
+            Wait(id="wait", seconds=100, until=(Until(subscription=0, next=3),), next=4),
+            End(id="clicked", outcome="clicked"),
+            End(id="silent", outcome="silent"),
+        ),
+        subscriptions=(clicked,),
+    )
+    for skipped, outcome in ((0, "clicked"), (1, "silent")):
+        decisions = [Decision("send"), Decision("send")]
+        decisions[skipped] = Decision("skip", "no_consent")
+        result = simulate(scenario("clicked=1@=1s", plan), people(1), Simple(decisions))
+        assert outcomes(result) == {outcome: 1}

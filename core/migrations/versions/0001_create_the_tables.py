@@ -261,6 +261,9 @@ def upgrade() -> None:
             "control", sa.Integer(), server_default="0", nullable=False, comment="Counts pauses, resumes and stops"
         ),
         sa.Column("version_id", sa.Integer(), nullable=True, comment="The version that newcomers get"),
+        sa.Column(
+            "backfills", sa.Integer(), server_default="0", nullable=False, comment="Counts the wishes to let members in"
+        ),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("state in ('active', 'paused', 'finishing', 'stopped')", name=op.f("ck_journey_state")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_journey")),
@@ -342,6 +345,22 @@ def upgrade() -> None:
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("changed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "tracking",
+            sa.Text(),
+            nullable=True,
+            comment="Whether comings and goings become events: null, beginning (first sweep) or on",
+        ),
+        sa.Column(
+            "sweep_position",
+            sa.BigInteger(),
+            server_default="0",
+            nullable=False,
+            comment="The last contact id looked at",
+        ),
+        sa.Column("sweep_begun_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("sweep_due_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint("tracking in ('beginning', 'on')", name=op.f("ck_segment_tracking")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_segment")),
         sa.UniqueConstraint("name", name=op.f("uq_segment_name")),
     )
@@ -469,6 +488,21 @@ def upgrade() -> None:
     )
     op.create_index("ix_segment_member_contact_id", "segment_member", ["contact_id"], unique=False)
     op.create_table(
+        "segment_presence",
+        sa.Column("segment_id", sa.Integer(), nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["contact_id"], ["contact.id"], name=op.f("fk_segment_presence_contact_id_contact"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["segment_id"], ["segment.id"], name=op.f("fk_segment_presence_segment_id_segment"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("segment_id", "contact_id", name=op.f("pk_segment_presence")),
+        comment="Who was in a tracked segment when it was last looked at",
+    )
+    op.create_index("ix_segment_presence_contact_id", "segment_presence", ["contact_id"], unique=False)
+    op.create_table(
         "template_version",
         sa.Column("id", sa.Integer(), sa.Identity(always=False), nullable=False),
         sa.Column("template_id", sa.Integer(), nullable=False),
@@ -570,6 +604,8 @@ def downgrade() -> None:
     op.drop_table("cohort")
     op.drop_table("broadcast")
     op.drop_table("template_version")
+    op.drop_index("ix_segment_presence_contact_id", table_name="segment_presence")
+    op.drop_table("segment_presence")
     op.drop_index("ix_segment_member_contact_id", table_name="segment_member")
     op.drop_table("segment_member")
     op.drop_table("journey_version")

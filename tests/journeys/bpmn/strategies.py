@@ -105,6 +105,9 @@ _HEAD = st.fixed_dictionaries(
                 {"event": "order.paid", "where": {"event.total": {"gt": 5}}, "key": "event.id", "reenter": "always"},
                 {"schedule": "0 9 * * mon", "in": "Europe/Moscow", "segment": "readers"},
                 {"segment": "all"},
+                {"segment": "readers", "on": "left"},
+                {"date": "contact.birthday", "minus": "3d", "yearly": True},
+                {"schedule": "FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=9", "segment": "all"},
                 {"reenter": "always"},
             ]
         ),
