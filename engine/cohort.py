@@ -91,7 +91,7 @@ class CohortWorkflow:
         position = self._position
         for event, enrollment, subscription, version_id in news.heard:
             if event > position:
-                self._inputs.extend(self._course.hear(enrollment, subscription, version_id))
+                self._inputs.extend(self._course.hear(event, enrollment, subscription, version_id))
                 self._position = max(self._position, event)
         self._inputs.extend(self._course.take(news))
         if news.control > self._control:

@@ -75,19 +75,19 @@ class Course:
                 fresh.append(order)
         return fresh
 
-    def hear(self, enrollment: int, subscription: int, version_id: int) -> list[Input | Shift | Order]:
+    def hear(self, event: int, enrollment: int, subscription: int, version_id: int) -> list[Input | Shift | Order]:
         """An event, as the version hears it that the cohort is on when its turn comes.
 
         A goal or an exit of the version that the event was routed by counts, also when this version has it no more:
         the router has closed the enrollment.
         """
         if version_id not in self._listened:
-            return [Heard(enrollment, subscription)]
+            return [Heard(enrollment, subscription, event)]
         numbers = self._listened[version_id][subscription]
         ending = self._endings[version_id][subscription]
         if ending is not None and not numbers:
             return [Order(0, enrollment, None, ending)]
-        return [Heard(enrollment, number) for number in numbers]
+        return [Heard(enrollment, number, event) for number in numbers]
 
     def land(self, tokens: Tokens, inputs: Sequence[Input]) -> list[Input]:
         """The inputs, with results of work that was begun before a shift turned into this version's."""

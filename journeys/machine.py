@@ -120,6 +120,9 @@ class Heard(NamedTuple):
 
     enrollment: int
     subscription: int
+    event: int = 0
+    """Which event it was, so that one event does not end two waits that stand one behind the other. An event's rows
+    come in one turn."""
 
 
 class Went(NamedTuple):
@@ -175,6 +178,8 @@ class Turn:
     visits: list[Visit] = field(default_factory=list)
     waits: list[Waiting] = field(default_factory=list)
     finished: list[Finish] = field(default_factory=list)
+    spent: dict[Key, int] = field(default_factory=dict)
+    """The event that has just ended a wait of the token."""
 
     def next_due(self) -> float | None:
         """The earliest time at which a token has to be looked at again."""
@@ -257,8 +262,8 @@ def _apply(plan: Plan, turn: Turn, now: float, item: Input) -> None:
             for enrollment, branch in list(turn.tokens):
                 if branch == 0:
                     _finish(turn, enrollment, now, outcome)
-        case Heard(enrollment, subscription):
-            _hear(plan, turn, enrollment, subscription, now)
+        case Heard():
+            _hear(plan, turn, item, now)
         case Went() | Due() | Held() | Ended():
             key = _acting(turn, item.enrollment, item.visit)
             if key is not None:
@@ -314,23 +319,24 @@ def _soon(now: float) -> float:
     return (math.floor(now / _EVENT_GRID) + 1) * _EVENT_GRID
 
 
-def _hear(plan: Plan, turn: Turn, enrollment: int, number: int, now: float) -> None:
+def _hear(plan: Plan, turn: Turn, news: Heard, now: float) -> None:
+    number = news.subscription
     subscription = plan.subscriptions[number]
-    keys = branches_of(turn.tokens, enrollment)
+    keys = branches_of(turn.tokens, news.enrollment)
     if keys and subscription.role in {"goal", "exit"}:
-        _finish(turn, enrollment, now, subscription.outcome)
+        _finish(turn, news.enrollment, now, subscription.outcome)
         return
     for key in keys:
         token = turn.tokens[key]
-        if token.phase == "forked":
+        if token.phase == "forked" or (news.event and turn.spent.get(key) == news.event):
             continue
         if subscription.role == "watch":
             _stir(plan, turn, key, number, now)
             continue
         if number not in token.heard:
             turn.tokens[key] = token._replace(heard=(*token.heard, number))
-        if token.phase == "waiting":
-            _leave_if_heard(plan, turn, key, now)
+        if token.phase == "waiting" and _leave_if_heard(plan, turn, key, now):
+            turn.spent[key] = news.event
 
 
 def _stir(plan: Plan, turn: Turn, key: Key, number: int, now: float) -> None:

@@ -102,6 +102,25 @@ def test_event_of_an_earlier_wait_does_not_end_a_later_one() -> None:
     assert turn_of(plan, (0.0, [Join(1, 1)]), (1.0, [Heard(1, 0)]), (30.0, [])).finished[0].outcome == "not"
 
 
+def test_one_event_does_not_end_two_waits_one_behind_the_other() -> None:
+    ways = [(Until(subscription=number, next=number + 1),) for number in (0, 1)]
+    plan = Plan(
+        journey="j",
+        title="j",
+        entry=Entry(),
+        steps=(
+            Wait(id="a", seconds=10, until=ways[0], next=1),
+            Wait(id="b", seconds=10, until=ways[1], next=2),
+            End(id="end", outcome="end"),
+        ),
+        subscriptions=(Subscription(role="wait", filter=EventFilter(event="x")),) * 2,
+    )
+    once = turn_of(plan, (0.0, [Join(1, 1)]), (1.0, [Heard(1, 0, 7), Heard(1, 1, 7)]))
+    assert once.tokens[1, 0].step == 1
+    twice = turn_of(plan, (0.0, [Join(1, 1)]), (1.0, [Heard(1, 0, 7), Heard(1, 1, 7), Heard(1, 0, 8), Heard(1, 1, 8)]))
+    assert twice.finished[0].outcome == "end"
+
+
 def test_goal_ends_the_enrollment_wherever_it_stands_and_late_results_are_ignored() -> None:
     turn = turn_of(REFERENCE, (0.0, [Join(1, 1)]), (1.0, [Heard(1, 1)]), (2.0, [Went(1, 1, 1)]))
     assert turn.tokens == {}
