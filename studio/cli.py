@@ -169,6 +169,7 @@ async def _role(name: str) -> None:
         stop = asyncio.Event()
         for one in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(one, stop.set)
+        _spare_garbage_collection()
         await role(settings, database, client, stop)
     finally:
         await database.close()
