@@ -253,7 +253,7 @@ class _Group:
         self._scenario, self._plan = scenario, scenario.plan
         self._people = {person.id: person for person in people}
         self._world, self._tally, self._events, self._calendar, self._tell = world, tally, events, calendar, tell
-        self._happened = itertools.count(1)
+        self._event_numbers = itertools.count(1)
         self._supposed: dict[int, Supposed] = {}
         self._asked: dict[int, set[str]] = {}
         self._converted: set[int] = set()
@@ -342,8 +342,8 @@ class _Group:
         if any(self._plan.subscriptions[number].role == "goal" for number in numbers):
             self._converted.add(contact)
         self._convert(contact, at, event)
-        happened = next(self._happened)
-        return [Heard(contact, number, happened) for number in numbers]
+        happening = next(self._event_numbers)
+        return [Heard(contact, number, happening) for number in numbers]
 
     def _convert(self, contact: int, at: float, event: str) -> None:
         """Count the event that the journey is meant to bring about, also after its end."""

@@ -57,8 +57,6 @@ log_cursor = Table(
     "log_cursor",
     metadata,
     Column("reader", Text, primary_key=True),
-    Column(
-        "position", BigInteger, nullable=False, server_default="0", comment="The last event id worked off"
-    ),
+    Column("position", BigInteger, nullable=False, server_default="0", comment="The last event id worked off"),
     moment("moved_at", default=True),
 )

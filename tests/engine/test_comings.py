@@ -32,13 +32,13 @@ class Deaf(Cohorts):
     def __init__(self) -> None:
         pass
 
-    async def join(self, placed: Any) -> None:
+    async def join(self, database: Any, placed: Any) -> None:
         """Nobody is told."""
 
     async def hear(self, cohort_id: int, heard: Any) -> None:
         """Nobody is told."""
 
-    async def retell(self, database: Any, versions: Any, enrollments: Any = None) -> int:
+    async def retell(self, database: Any, versions: Any, enrollments: Any = None, older_than: Any = None) -> int:
         """Nobody is told."""
         return 0
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import insert, select, update
 
+from core.clock import now
 from core.database import Database
 from core.schema import contacts
 from core.schema.journeys import enrollment, enrollment_order
@@ -24,7 +25,7 @@ async def test_publishing_with_a_move(database: Database, settings: Settings, tm
         first = await store.publish(connection, FIRST)
         (number,) = await reserve_ids(connection, 1)
         version = await Versions().get(connection, first.version_id)
-        await place(connection, settings, version, [NewRow(number, 1, "", True)], broadcast=False)
+        await place(connection, settings, version, [NewRow(number, 1, "", True, now())], broadcast=False)
         await connection.execute(update(enrollment).values(state="active", step=0, visit=1))
     file = tmp_path / "hello.yaml"
     file.write_text(SECOND)
