@@ -13,11 +13,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from core.database import Database
 from core.migrate import migrate
+from core.payloads import data_converter
 from core.settings import Settings
 from engine import broadcasts
 from engine.scheduled import ScheduledBroadcast
@@ -92,7 +92,7 @@ async def installation(server_options: list[str]) -> AsyncIterator[World]:
             settings = Settings(data=Path(data), email=email, entry_window_ms=50)
             client = await Client.connect(
                 environment.client.service_client.config.target_host,
-                data_converter=pydantic_data_converter,
+                data_converter=data_converter,
                 identity="recorder",
             )
             database = Database(postgres.url)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from temporalio import workflow
 from temporalio.client import WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
+from core.payloads import data_converter
 from engine.cohort import CohortWorkflow
 from engine.scheduled import ScheduledBroadcast
 
@@ -29,7 +29,7 @@ def read(file: Path, old: str = "", new: str = "") -> WorkflowHistory:
 
 def replayer() -> Replayer:
     """The present code."""
-    return Replayer(workflows=[CohortWorkflow, ScheduledBroadcast], data_converter=pydantic_data_converter)
+    return Replayer(workflows=[CohortWorkflow, ScheduledBroadcast], data_converter=data_converter)
 
 
 def test_every_version_has_every_story() -> None:
