@@ -1,0 +1,67 @@
+"""Housekeeping: partitions ahead of time, retention, event ids that are forgotten."""
+
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from sqlalchemy import text
+
+from core.clock import now
+from core.database import Database
+from core.maintenance import MONTHS_AHEAD, maintain
+from core.schema import partitions
+from core.settings import Settings
+
+
+async def months(database: Database, table: str) -> list[datetime]:
+    async with database.begin() as connection:
+        return await partitions.months(connection, table)
+
+
+async def old_event(database: Database, at: datetime) -> None:
+    """An event of long ago, in a partition of its own."""
+    async with database.begin() as connection:
+        await partitions.ensure(connection, "event", at, at)
+        await connection.execute(
+            text("insert into event_name (name) values ('page.viewed') on conflict (name) do nothing")
+        )
+        await connection.execute(
+            text(
+                "insert into event (occurred_at, contact_id, name_id) "
+                "select :at, 1, id from event_name where name = 'page.viewed'"
+            ),
+            {"at": at},
+        )
+
+
+async def test_partitions_are_there_ahead_of_time(database: Database, settings: Settings) -> None:
+    await maintain(database, settings)
+    last = partitions.month_start(now())
+    for _ in range(MONTHS_AHEAD):
+        last = partitions.next_month(last)
+    for table in partitions.PARTITIONED:
+        assert (await months(database, table))[-1] == last
+
+
+async def test_retention_drops_whole_months_and_keeps_the_rest(database: Database, settings: Settings) -> None:
+    settings = settings.model_copy(update={"event_retention_months": 6})
+    kept, gone = now() - timedelta(days=31 * 5), now() - timedelta(days=31 * 8)
+    await old_event(database, kept)
+    await old_event(database, gone)
+    await maintain(database, settings)
+    there = await months(database, "event")
+    assert partitions.month_start(kept) in there
+    assert partitions.month_start(gone) not in there
+    async with database.begin() as connection:
+        assert list((await connection.execute(text("select occurred_at from event"))).scalars()) == [kept]
+
+
+async def test_event_ids_are_forgotten_after_their_days(database: Database, settings: Settings) -> None:
+    fresh, stale = uuid4(), uuid4()
+    async with database.begin() as connection:
+        await connection.execute(
+            text("insert into event_key (key, received_on) values (:fresh, current_date), (:stale, current_date - 30)"),
+            {"fresh": fresh, "stale": stale},
+        )
+    await maintain(database, settings)
+    async with database.begin() as connection:
+        assert list((await connection.execute(text("select key from event_key"))).scalars()) == [fresh]
