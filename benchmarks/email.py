@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import cProfile
 import logging
+import os
 import pstats
 import shutil
 import smtplib
@@ -115,7 +116,8 @@ async def sink() -> AsyncIterator[int]:
     """An SMTP server in another process that takes everything; gives its port."""
     port = free_port()
     found = shutil.which("smtp-sink", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-    command = [found, "-u", "nobody", f"127.0.0.1:{port}", "1000"] if found else []
+    as_user = ["-u", "nobody"] if os.geteuid() == 0 else []
+    command = [found, *as_user, f"127.0.0.1:{port}", "1000"] if found else []
     if not command:
         command = [sys.executable, "-m", "benchmarks.email", "--sink", str(port)]
     process = await asyncio.create_subprocess_exec(

@@ -204,12 +204,15 @@ async def _until_one_ends(stop: asyncio.Event, lock: _Lock, duties: Sequence[_Du
         await lock.check()
         return 1.0
 
+    lost: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as group:
             for duty in [hold_lock, *duties]:
                 group.create_task(_repeat(stop, duty, essential=duty is hold_lock))
-    except* _PASSING as lost:
-        raise lost.exceptions[0] from None
+    except* _PASSING as passing:
+        lost = passing.exceptions[0]
+    if lost is not None:  # raised in the clause above it would come out wrapped, which Python 3.11.2 does
+        raise lost
 
 
 async def _repeat(stop: asyncio.Event, duty: _Duty, *, essential: bool) -> None:

@@ -16,6 +16,7 @@ from core.cli import complain, complaints, connected, console, output, plain_err
 from core.errors import InvalidInput, Problem
 from journeys import bpmn as exchange
 from journeys import canonical, compiler, picture, store
+from journeys import reference as reference_page
 from journeys.edits import Standing, Unplaced, placed
 from journeys.language import json_schema
 from journeys.loader import load
@@ -60,6 +61,12 @@ def _content(file: Path) -> bytes:
 def schema() -> None:
     """Print the JSON Schema of the journey language, for editors."""
     sys.stdout.write(json_format.dumps(json_schema(), indent=2) + "\n")
+
+
+@app.command()
+def reference() -> None:
+    """Print the reference of the journey language, as Markdown."""
+    sys.stdout.write(reference_page.markdown())
 
 
 @app.command()

@@ -16,13 +16,15 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    GetJsonSchemaHandler,
     PrivateAttr,
     StringConstraints,
     Tag,
     WithJsonSchema,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from core import documents
 from core.documents import Document, did_you_mean
@@ -37,9 +39,22 @@ CONFIGURED_CHANNELS = ("email",)
 STEPS_LIMIT = 500
 DEFAULT_OUTCOME = "completed"
 
-Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:[-_.][a-z0-9]+)*$", max_length=100)]
+
+class _Called:
+    """Says in the JSON Schema what people call a type that has no model: editors ignore it, the reference prints it."""
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(core) | {"$comment": self.words}
+
+
+Slug = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]+(?:[-_.][a-z0-9]+)*$", max_length=100), _Called("name in small letters")
+]
 """A name in small letters, digits, dots, dashes and underscores."""
-EventName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+EventName = Annotated[str, StringConstraints(min_length=1, max_length=200), _Called("name of an event")]
 Outcome = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Priority = Literal["alert", "triggered", "broadcast"]
@@ -84,10 +99,14 @@ def _check_texts(data: Any) -> Any:
 
 
 _templated = AfterValidator(_check_template)
-Duration = Annotated[str, _readable(timing.duration)]
-ClockTime = Annotated[str, _readable(timing.clock)]
-ClockSpan = Annotated[str, _readable(timing.span)]
-Zone = Annotated[str, _readable(timing.zone)]
+Duration = Annotated[str, _readable(timing.duration), _Called("duration, such as 4h")]
+ClockTime = Annotated[str, _readable(timing.clock), _Called("time of day, such as 10:00")]
+_Attribute = Annotated[
+    str, StringConstraints(pattern=r"^contact\.[^.]+$"), _Called("attribute, such as contact.birthday")
+]
+_Property = Annotated[str, StringConstraints(pattern=r"^event\..+"), _Called("property, such as event.total")]
+ClockSpan = Annotated[str, _readable(timing.span), _Called("hours, such as 22:00-08:00")]
+Zone = Annotated[str, _readable(timing.zone), _Called("time zone, such as Europe/Moscow")]
 
 
 def _check_criteria(data: dict[str, Any]) -> dict[str, Any]:
@@ -174,21 +193,21 @@ class Enter(Node):
 
     event: EventName | None = Field(None, description="Enter when this event comes")
     where: EntryWhere | None = Field(None, description="Tests on the event (event.…) and on the contact (contact.…)")
-    key: Annotated[str, StringConstraints(pattern=r"^event\..+")] | None = Field(
+    key: _Property | None = Field(
         None, description="The property that tells apart two runs of one contact, such as event.cart_id"
     )
     segment: Words | None = Field(None, description="Enter the members of this segment; `all` is everybody")
     on: Literal["entered", "left", "in"] | None = Field(
         None, description="With a segment: who comes into it, who leaves it, or who is in it now or later"
     )
-    date: Annotated[str, StringConstraints(pattern=r"^contact\.[^.]+$")] | None = Field(
+    date: _Attribute | None = Field(
         None, description="Enter when this day of the contact comes, such as contact.birthday"
     )
     minus: Duration | None = Field(None, description="So long before the date")
     plus: Duration | None = Field(None, description="So long after the date")
     at: ClockTime | None = Field(None, description="At this time of the day; 10:00 if the attribute is a day")
     yearly: bool = Field(False, description="Every anniversary of the date")
-    schedule: Annotated[str, _readable(timing.schedule)] | None = Field(
+    schedule: Annotated[str, _readable(timing.schedule), _Called("schedule")] | None = Field(
         None, description="When: cron, @daily, or a recurrence rule such as FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=9"
     )
     zone: Zone | None = Field(None, alias="in", description="Zone of the schedule or the date")
@@ -224,8 +243,8 @@ class Enter(Node):
 class Rule(Node):
     """An event that ends the journey."""
 
-    event: EventName
-    where: Where | None = None
+    event: EventName = Field(description="The event")
+    where: Where | None = Field(None, description="Tests on the event")
     outcome: Outcome | None = Field(None, description="How the journey ended; goal or exit if not given")
 
 
@@ -249,9 +268,9 @@ class SendStep(StepNode):
     """Send a message."""
 
     send: Literal[CHANNELS] = Field(description="The channel")  # type: ignore[valid-type]
-    template: Words
+    template: Words = Field(description="The name of the template")
     purpose: Slug = Field("marketing", description="What the contact has to have agreed to")
-    priority: Priority | None = None
+    priority: Priority | None = Field(None, description="Which rules hold for it; the journey's if not given")
     if_overdue: Literal["send", "skip"] = Field(
         "send", description="What becomes of it when a pause held it up for more than an hour"
     )
@@ -263,8 +282,8 @@ class SendStep(StepNode):
 class UntilRule(Node):
     """What ends a wait: an event, or criteria that hold for the contact."""
 
-    event: EventName | None = None
-    where: Where | None = None
+    event: EventName | None = Field(None, description="The event; or write when")
+    where: Where | None = Field(None, description="Tests on the event")
     when: CriteriaData | None = Field(None, description="Criteria; looked at on events and every quarter of an hour")
     then: "Branch | None" = Field(None, description="Where to go when it came")
 
@@ -280,9 +299,7 @@ class UntilRule(Node):
 class DateNode(Node):
     """A day that an attribute of the contact names."""
 
-    date: Annotated[str, StringConstraints(pattern=r"^contact\.[^.]+$")] = Field(
-        description="The attribute, such as contact.contract_ends"
-    )
+    date: _Attribute = Field(description="The attribute, such as contact.contract_ends")
     minus: Duration | None = Field(None, description="So long before")
     plus: Duration | None = Field(None, description="So long after")
     at: ClockTime | None = Field(None, description="At this time of the day; 10:00 if the attribute is a day")
@@ -300,8 +317,10 @@ class WindowNode(Node):
     """Hours of the week."""
 
     hours: ClockSpan | None = Field(None, description="10:00-20:00; may span midnight; the whole day if not given")
-    days: Annotated[str, _readable(timing.weekdays)] | None = Field(None, description="weekdays, Monday and Friday …")
-    holidays: Annotated[str, _readable(timing.holidays)] | None = Field(
+    days: Annotated[str, _readable(timing.weekdays), _Called("days of the week")] | None = Field(
+        None, description="weekdays, Monday and Friday …"
+    )
+    holidays: Annotated[str, _readable(timing.holidays), _Called("country")] | None = Field(
         None, description="A country, or a part of one such as DE-BY, whose public holidays are left out"
     )
     zone: Zone | None = Field(None, alias="in", description="Whose clock; the contact's if not given")
@@ -323,7 +342,7 @@ class WaitStep(StepNode):
     """Wait for a time, or for an event with that time at most."""
 
     wait: Annotated[
-        Annotated[str, _readable(timing.length), Tag("wait:text")]
+        Annotated[str, _readable(timing.length), _Called("time, as text"), Tag("wait:text")]
         | Annotated[DateNode, Tag("wait:date")]
         | Annotated[WindowNode, Tag("wait:window")],
         Discriminator(_wait_kind),
@@ -335,7 +354,7 @@ class WaitStep(StepNode):
         tuple[UntilRule, ...],
         BeforeValidator(lambda value: _tuple(_several(value)), json_schema_input_type=UntilRule | list[UntilRule]),
         Field(max_length=20),
-    ] = ()
+    ] = Field((), description="What ends the wait early; one or a list")
     then: "Branch | None" = Field(None, description="Where to go when the event came; else the next step")
     missing: "Branch | None" = Field(
         None, description="Where to go when the contact has no such date; else on, at once"
@@ -359,16 +378,16 @@ class WaitStep(StepNode):
 class IfStep(StepNode):
     """Go one way if criteria hold for the contact, another way if not."""
 
-    criteria: CriteriaData = Field(alias="if")
-    then: "Branch"
-    otherwise: "Branch | None" = Field(None, alias="else")
+    criteria: CriteriaData = Field(alias="if", description="Criteria on the contact")
+    then: "Branch" = Field(description="Where to go if they hold")
+    otherwise: "Branch | None" = Field(None, alias="else", description="Where to go if not; else the next step")
 
 
 class Case(Node):
     """One branch of choose."""
 
-    when: CriteriaData
-    then: "Branch"
+    when: CriteriaData = Field(description="Criteria on the contact")
+    then: "Branch" = Field(description="Where to go if they hold")
 
 
 class ChooseStep(StepNode):
@@ -378,15 +397,17 @@ class ChooseStep(StepNode):
         tuple[Case, ...],
         BeforeValidator(_tuple, json_schema_input_type=Annotated[list[Case], Field(min_length=1, max_length=50)]),
         Field(min_length=1, max_length=50),
-    ]
-    otherwise: "Branch | None" = Field(None, alias="else")
+    ] = Field(description="The branches, in the order they are tried")
+    otherwise: "Branch | None" = Field(None, alias="else", description="Where to go if not; else the next step")
 
 
 class ArmNode(Node):
     """One variant of a split."""
 
-    weight: Annotated[float, Field(gt=0, le=1_000_000, strict=False)] = 1
-    then: "Branch | None" = None
+    weight: Annotated[float, Field(gt=0, le=1_000_000, strict=False)] = Field(
+        1, description="Its share of the contacts, against the other arms"
+    )
+    then: "Branch | None" = Field(None, description="Where to go; the next step if not given")
 
 
 def _weighed(value: Any) -> Any:
@@ -400,7 +421,7 @@ _Arm = Annotated[ArmNode, BeforeValidator(_weighed, json_schema_input_type=ArmNo
 class WinnerNode(Node):
     """When the best arm takes everybody from then on."""
 
-    metric: Literal["opened", "clicked", "goal"]
+    metric: Literal["opened", "clicked", "goal"] = Field(description="What is counted for each arm")
     sample: Annotated[int, Field(ge=10, le=10_000_000)] = Field(100, description="Contacts that each arm has to have")
     confidence: Annotated[float, Field(ge=50, lt=100, strict=False)] = Field(95, description="Percent")
     deadline: Duration | None = Field(None, description="After that, the arm that is ahead wins")
@@ -409,11 +430,13 @@ class WinnerNode(Node):
 class SplitStep(StepNode):
     """Send contacts down different arms, by weight; the same contact always takes the same arm."""
 
-    split: Annotated[dict[Slug, _Arm], Field(min_length=2, max_length=26)]
+    split: Annotated[dict[Slug, _Arm], Field(min_length=2, max_length=26)] = Field(
+        description="The arms by name: a weight, or more"
+    )
     holdout: Annotated[float, Field(gt=0, lt=100, strict=False)] | None = Field(
         None, description="Percent of contacts for whom the journey ends here, to compare with"
     )
-    winner: WinnerNode | None = None
+    winner: WinnerNode | None = Field(None, description="Let the best arm take everybody who comes later")
 
     @model_validator(mode="after")
     def _one_holdout(self) -> "SplitStep":
@@ -425,7 +448,9 @@ class SplitStep(StepNode):
 class ParallelStep(StepNode):
     """Go several ways at the same time, and on when they have met."""
 
-    parallel: Annotated[dict[Slug, "Steps"], Field(min_length=2, max_length=10)]
+    parallel: Annotated[dict[Slug, "Steps"], Field(min_length=2, max_length=10)] = Field(
+        description="The branches by name"
+    )
     join: Literal["all", "first"] = Field("all", description="Go on when all have come, or give up the others")
 
 
@@ -440,8 +465,8 @@ _TagList = Annotated[
 class Tags(Node):
     """Tags to add and to remove; one or a list."""
 
-    add: _TagList = ()
-    remove: _TagList = ()
+    add: _TagList = Field((), description="Tags to add")
+    remove: _TagList = Field((), description="Tags to take off")
 
 
 class Changes(Node):
@@ -450,7 +475,7 @@ class Changes(Node):
     attributes: dict[Words, str | int | float | bool | list[str] | None] = Field(
         default_factory=dict, description="Name to value; null removes it"
     )
-    tags: Tags = Tags()
+    tags: Tags = Field(Tags(), description="Tags to add and to remove")
     consents: dict[Slug, bool | dict[Slug, bool]] = Field(
         default_factory=dict, description="Channel to true or false (for marketing), or to purposes"
     )
@@ -465,7 +490,7 @@ class Changes(Node):
 class UpdateStep(StepNode):
     """Write attributes, tags and consents on the contact."""
 
-    update: Changes
+    update: Changes = Field(description="What to write")
 
 
 def _added(value: Any) -> Any:
@@ -476,7 +501,9 @@ def _added(value: Any) -> Any:
 class TagStep(StepNode):
     """Add tags to the contact, or remove some."""
 
-    tag: Annotated[Tags, BeforeValidator(_added, json_schema_input_type=Tags | str | list[str])]
+    tag: Annotated[Tags, BeforeValidator(_added, json_schema_input_type=Tags | str | list[str])] = Field(
+        description="A tag or a list, to add; or what to add and what to remove"
+    )
 
     @model_validator(mode="after")
     def _something(self) -> "TagStep":
@@ -504,8 +531,8 @@ class ScoreStep(StepNode):
 class DeleteStep(StepNode):
     """Erase the contact with everything that is known of it; the journey ends."""
 
-    delete: Literal["contact"]
-    outcome: Outcome = "deleted"
+    delete: Literal["contact"] = Field(description="What is erased")
+    outcome: Outcome = Field("deleted", description="How the journey ended")
 
 
 _Addresses = Annotated[
@@ -521,7 +548,7 @@ _Template = Annotated[str, StringConstraints(min_length=1, max_length=20_000), _
 class NotifyStep(StepNode):
     """Write to the staff, as an alert."""
 
-    notify: Literal["email", "sms", "webhook"]
+    notify: Literal["email", "sms", "webhook"] = Field(description="How they are written to")
     to: _Addresses = Field(description="Addresses, phone numbers or https addresses; one or a list")
     subject: Annotated[str, StringConstraints(min_length=1, max_length=500), _templated] | None = Field(
         None, description="Of an email; may use {{ contact.… }} and {{ event.… }}"
@@ -556,7 +583,7 @@ class AnswerCase(Node):
     when: Annotated[dict[str, Any], Field(min_length=1), AfterValidator(_check_answer)] = Field(
         description="Such as {status: 404} or {answer.score: {gte: 50}}"
     )
-    then: "Branch"
+    then: "Branch" = Field(description="Where to go if they hold")
 
 
 class CallStep(StepNode):
@@ -565,22 +592,22 @@ class CallStep(StepNode):
     call: Annotated[
         str, StringConstraints(pattern=r"^https?://[^\s/?#{}]+(?:[/?#]\S*(?: \S+)*)?$", max_length=2000), _templated
     ] = Field(description="The address; behind the host it may use {{ contact.… }} and {{ event.… }}")
-    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = Field("POST", description="The HTTP method")
     headers: dict[
         Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,100}$")],
         Annotated[str, StringConstraints(pattern=r"^[^\r\n\x00]*$", max_length=2000), _templated],
-    ] = Field(default_factory=dict)
+    ] = Field(default_factory=dict, description="HTTP headers by name; their texts are templates")
     body: Annotated[Any, AfterValidator(_check_texts)] = Field(None, description="JSON; its texts are templates")
     timeout: Duration | None = Field(None, description="How long an answer may take; 10s, at most 60s")
     retry: Duration | None = Field(None, description="How long transient failures are tried again; 1h, at most 7d")
-    save: dict[Words, Annotated[str, StringConstraints(pattern=r"^answer(?:\.[^.]+)*$")]] = Field(
-        default_factory=dict, description="Attribute to a path into the answer, such as answer.score"
-    )
+    save: dict[
+        Words, Annotated[str, StringConstraints(pattern=r"^answer(?:\.[^.]+)*$"), _Called("path into the answer")]
+    ] = Field(default_factory=dict, description="Attribute to a path into the answer, such as answer.score")
     answers: Annotated[
         tuple[AnswerCase, ...],
         BeforeValidator(lambda value: _tuple(_several(value)), json_schema_input_type=AnswerCase | list[AnswerCase]),
         Field(max_length=20),
-    ] = ()
+    ] = Field((), description="Branches by the answer: the first that holds")
     failed: "Branch | None" = Field(None, description="Where to go when it failed; else the next step")
 
     @model_validator(mode="after")
@@ -597,11 +624,11 @@ class CallStep(StepNode):
 class EnrollStep(StepNode):
     """Let the contact into another journey, and wait for its end or not."""
 
-    enroll: Slug
+    enroll: Slug = Field(description="The other journey")
     key: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
         None, description="The key of the run in the other journey"
     )
-    awaited: bool | Annotated[str, _readable(timing.duration)] = Field(
+    awaited: bool | Annotated[str, _readable(timing.duration), _Called("duration, such as 30d")] = Field(
         False, alias="await", description="Wait until the other journey has ended for the contact; or so long at most"
     )
     outcomes: dict[Outcome, "Branch"] = Field(
@@ -643,23 +670,23 @@ class ShowStep(StepNode):
     """Put content into a place of the site for this contact."""
 
     show: Slug = Field(description="The place")
-    template: Words
+    template: Words = Field(description="The name of the template")
 
 
 class HideStep(StepNode):
     """Take away what is shown in a place of the site."""
 
-    hide: Slug
+    hide: Slug = Field(description="The place")
 
 
 class GotoStep(StepNode):
     """Go to the step with this id."""
 
-    goto: Slug
+    goto: Slug = Field(description="The id of the step")
 
 
 class EndStep(StepNode):
-    """The journey is over for this contact."""
+    """The journey is over for this contact; a bare `- end` will do."""
 
     end: Outcome | None = Field(None, description=f"How it ended; {DEFAULT_OUTCOME} if not given")
 
@@ -759,6 +786,7 @@ Steps = Annotated[
     tuple[Step, ...],
     BeforeValidator(_tuple, json_schema_input_type=Annotated[list[Step], Field(min_length=1, max_length=200)]),
     Field(min_length=1, max_length=200),
+    _Called("steps"),
 ]
 
 
@@ -778,6 +806,7 @@ Branch = Annotated[
     Annotated[Slug, Tag("branch:target")] | Annotated[Steps, Tag("branch:steps")],
     Discriminator(_branch_kind),
     BeforeValidator(_target_or_steps),
+    _Called("id of a step, or steps"),
 ]
 """The id of a step, or steps that stand right here and go on behind."""
 
@@ -805,12 +834,10 @@ class LimitsNode(Node):
 class ConversionNode(Node):
     """The event that the journey is meant to bring about."""
 
-    event: EventName
-    where: Where | None = None
+    event: EventName = Field(description="The event")
+    where: Where | None = Field(None, description="Tests on the event")
     within: Duration = Field("30d", description="How long after entering it counts")
-    value: Annotated[str, StringConstraints(pattern=r"^event\..+")] | None = Field(
-        None, description="The property that says what it was worth, such as event.total"
-    )
+    value: _Property | None = Field(None, description="The property that says what it was worth, such as event.total")
 
 
 class Journey(Node):
@@ -818,15 +845,15 @@ class Journey(Node):
 
     journey: Slug = Field(description="Its name; stays the same from version to version")
     name: Words | None = Field(None, description="What people call it")
-    enter: Enter = Enter()
-    goal: Rules = ()
-    exit: Rules = ()
+    enter: Enter = Field(Enter(), description="Who comes in, and when; by hand and by the API if not given")
+    goal: Rules = Field((), description="Events that end it well; one or a list")
+    exit: Rules = Field((), description="Events that end it otherwise; one or a list")
     priority: Priority | None = Field(None, description="Of its messages, where a step says nothing else")
     quiet_hours: ClockSpan | None = Field(None, description="22:00-08:00 by the contact's clock: marketing waits")
     send_window: WindowNode | None = Field(None, description="When messages may leave; others wait for it")
-    limits: LimitsNode | None = None
-    conversion: ConversionNode | None = None
-    steps: Steps
+    limits: LimitsNode | None = Field(None, description="How many messages are too many")
+    conversion: ConversionNode | None = Field(None, description="The event that the journey is meant to bring about")
+    steps: Steps = Field(description="What happens, from top to bottom")
 
     _document: Document = PrivateAttr(default=Document(None))
 

@@ -14,6 +14,7 @@ from core.errors import InvalidInput, Problem
 from core.schema.journeys import journey as journeys
 from core.schema.messages import template, template_version
 from journeys.language import (
+    CHANNELS,
     CONFIGURED_CHANNELS,
     AskStep,
     CallStep,
@@ -146,11 +147,7 @@ def _send_problems(
 ) -> Iterator[Problem]:
     problem = journey.document.problem
     for path, step in steps_of(journey):
-        if not isinstance(step, SendStep):
-            continue
-        if step.send not in CONFIGURED_CHANNELS:
-            mend = f"use {' or '.join(CONFIGURED_CHANNELS)} meanwhile"
-            yield problem((*path, "send"), f"the channel {step.send} is not configured yet", mend)
+        if not isinstance(step, SendStep) or unbuilt(step) is not None:
             continue
         known = templates.get(step.template)
         if known is None:
@@ -166,27 +163,57 @@ def _send_problems(
                 yield problem((*path, "template"), message, _obtain(name))
 
 
+_NO_SITE = ("the channel site is not configured yet", "send an email meanwhile")
 _UNBUILT = {
-    "form": ("forms on the site cannot ask yet", "ask by a link meanwhile"),
-    "reply": ("replies are not read yet", "ask by a link meanwhile"),
-    "keypad": ("the channel voice is not configured yet", "ask by a link meanwhile"),
-    "sms": ("the channel sms is not configured yet", "notify by email meanwhile"),
-    "webhook": ("staff cannot be notified by webhook yet", "use call, or notify by email"),
+    "ask": {
+        "form": ("forms on the site cannot ask yet", "ask by a link meanwhile"),
+        "reply": ("replies are not read yet", "ask by a link meanwhile"),
+        "keypad": ("the channel voice is not configured yet", "ask by a link meanwhile"),
+    },
+    "notify": {
+        "sms": ("the channel sms is not configured yet", "notify by email meanwhile"),
+        "webhook": ("staff cannot be notified by webhook yet", "use call, or notify by email"),
+    },
+    "send": {
+        channel: (f"the channel {channel} is not configured yet", f"use {' or '.join(CONFIGURED_CHANNELS)} meanwhile")
+        for channel in CHANNELS
+        if channel not in CONFIGURED_CHANNELS
+    },
+    "show": {"show": _NO_SITE},
+    "hide": {"hide": _NO_SITE},
 }
 
 
+def unbuilt(step: StepNode) -> tuple[str, str, str] | None:
+    """Key, message and mend, if the step is part of the language and cannot be performed by this installation."""
+    match step:
+        case AskStep(ask=word):
+            key = "ask"
+        case NotifyStep(notify=word):
+            key = "notify"
+        case SendStep(send=word):
+            key = "send"
+        case ShowStep():
+            key = word = "show"
+        case HideStep():
+            key = word = "hide"
+        case _:
+            return None
+    said = _UNBUILT[key].get(word)
+    return (key, *said) if said else None
+
+
+def unbuilt_words(kind: str) -> dict[str, str]:
+    """What cannot be published yet: values of the key of this step kind, or the kind itself; each with the reason."""
+    return {word: message for word, (message, _) in _UNBUILT.get(kind, {}).items()}
+
+
 def _unbuilt_problems(journey: Journey) -> Iterator[Problem]:
-    """Steps that are part of the language and cannot be performed by this installation."""
-    problem = journey.document.problem
     for path, step in steps_of(journey):
-        match step:
-            case AskStep() if step.ask in _UNBUILT:
-                yield problem((*path, "ask"), *_UNBUILT[step.ask])
-            case NotifyStep() if step.notify in _UNBUILT:
-                yield problem((*path, "notify"), *_UNBUILT[step.notify])
-            case ShowStep() | HideStep():
-                key = "show" if isinstance(step, ShowStep) else "hide"
-                yield problem((*path, key), "the channel site is not configured yet", "send an email meanwhile")
+        said = unbuilt(step)
+        if said is not None:
+            key, *words = said
+            yield journey.document.problem((*path, key), *words)
 
 
 def _attribute_problems(journey: Journey, types: Mapping[str, str]) -> Iterator[Problem]:

@@ -163,7 +163,8 @@ async def real(handler: Handler, direct_tls: ssl.SSLContext | None = None, **opt
     finally:
         server.close()
         for one in made:
-            if isinstance(one.transport, asyncio.Transport):
+            # Python 3.11.2 cannot abort a TLS connection that is closed.
+            if isinstance(one.transport, asyncio.Transport) and not one.transport.is_closing():
                 one.transport.abort()
         await server.wait_closed()
         await asyncio.gather(
