@@ -34,7 +34,11 @@ SCOPES = (
     "contacts:write",
     "journeys:read",
     "journeys:write",
+    "segments:read",
+    "segments:write",
     "messages:read",
+    "messages:write",
+    "reports:read",
     "admin",
 )
 """What a key may be good for; `admin` is good for everything."""

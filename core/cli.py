@@ -2,25 +2,32 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import msgspec
 from pydantic import ValidationError
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from core import logs, running
 from core.database import Database
-from core.errors import InvalidInput, KaskadError, Unavailable
+from core.errors import InvalidInput, Unavailable
 from core.settings import Settings
+from core.terminal import complain, complaints, console, plain_errors
 
-console = Console()
-"""Where results go."""
-complaints = Console(stderr=True)
-"""Where errors and warnings go."""
+__all__ = [
+    "complain",
+    "complaints",
+    "connected",
+    "console",
+    "database_url",
+    "load_settings",
+    "output",
+    "plain_errors",
+    "run",
+]
 
 T = TypeVar("T")
 
@@ -29,27 +36,6 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run an asynchronous command to its end. A KaskadError is printed in full and ends the process with 1."""
     with plain_errors():
         return asyncio.run(coroutine)
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Say what Kaskad refuses in words, without a traceback, and exit with 1; Ctrl-C exits with 130."""
-    try:
-        yield
-    except KaskadError as error:
-        complain(error)
-        raise SystemExit(1) from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-
-
-def complain(error: KaskadError) -> None:
-    """Print an error with all its problems, one a line, to standard error."""
-    lines = [str(problem) for problem in error.problems] if isinstance(error, InvalidInput) else [str(error)]
-    for line in lines:
-        complaints.print(f"[bold red]error:[/] {escape(line)}", soft_wrap=True, highlight=False)
-    if len(lines) > 1:
-        complaints.print(f"{len(lines)} problems", highlight=False)
 
 
 def load_settings() -> Settings:

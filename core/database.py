@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import psycopg
-from sqlalchemy import exc
+from sqlalchemy import exc, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from core.errors import DatabaseUnavailable
+from core.errors import DatabaseUnavailable, Unavailable
 
 Direct = psycopg.AsyncConnection[tuple[Any, ...]]
 """psycopg's own connection, for paths where the microseconds of the layer above count."""
@@ -118,6 +118,28 @@ def _is_lost(error: BaseException | None) -> bool:
     if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
         return False
     return error.sqlstate is None or error.sqlstate[:2] in {"08", "57", "53"}
+
+
+@asynccontextmanager
+async def bounded(connection: AsyncConnection, seconds: int, what: str, mend: str) -> AsyncIterator[None]:
+    """Bound each statement of a transaction from here on: nobody's question keeps the database from the others.
+
+    Args:
+        connection: an open transaction.
+        seconds: how long a statement may take.
+        what: the question, as the error names it.
+        mend: what to do about it.
+
+    Raises:
+        Unavailable: a statement took longer.
+    """
+    await connection.execute(text("select set_config('statement_timeout', :limit, true)"), {"limit": f"{seconds}s"})
+    try:
+        yield
+    except exc.OperationalError as error:
+        if isinstance(error.orig, psycopg.errors.QueryCanceled):
+            raise Unavailable(f"{what} took longer than {seconds} s: {mend}") from error
+        raise
 
 
 async def driver(connection: AsyncConnection | Direct) -> Direct:

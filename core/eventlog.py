@@ -56,6 +56,39 @@ async def append(connection: AsyncConnection | Direct, events: Sequence[NewEvent
     await raw.execute(_APPEND, (_LOG_LOCK, *_columns(events)))
 
 
+async def make_history(connection: AsyncConnection, count: int) -> None:
+    """Let the last `count` events, which this transaction has just appended, be history, which the router passes over.
+
+    Their ids are one stretch, because whoever appends holds the lock of the log until it commits.
+    """
+    await connection.execute(
+        text(
+            "with mine as (select currval('event_id_seq') as last_id), "
+            "longer as (update log_history h set last_id = mine.last_id from mine "
+            "where h.last_id = mine.last_id - :count returning h.first_id) "
+            "insert into log_history (first_id, last_id) select last_id - :count + 1, last_id from mine "
+            "where not exists (select from longer)"
+        ),
+        {"count": count},
+    )
+
+
+async def next_stretch(connection: AsyncConnection, position: int, last: int) -> tuple[int, int]:
+    """The next events after a position that are no history: those after the first number, up to the second.
+
+    Both are `last` when there are none.
+    """
+    rows = await connection.execute(
+        text("select first_id, last_id from log_history where last_id > :position and first_id <= :last order by 1"),
+        {"position": position, "last": last},
+    )
+    for row in rows:
+        if row.first_id > position + 1:
+            return position, min(row.first_id - 1, last)
+        position = min(row.last_id, last)
+    return position, last
+
+
 def _columns(events: Sequence[NewEvent]) -> tuple[str, ...]:
     """The columns as array literals. A list of moments or numbers in JSON is one but for its brackets."""
     numbers = (

@@ -63,12 +63,26 @@ def compared(_item: Any, name: str | None, kind: str, reflected: bool, _twin: An
     return not (kind == "table" and reflected and name is not None and _PARTITION.fullmatch(name))
 
 
-def first_revision(connection: Connection, folder: Path, message: str) -> Path:
-    """Write, into a folder of its own, the migration that takes an empty database to core.schema."""
-    config = _config(connection)
-    config.set_main_option("version_locations", str(folder))
-    command.revision(config, message=message, autogenerate=True, rev_id="0001", version_path=str(folder))
-    return next(folder.glob("0001_*.py"))
+def write_revision(connection: Connection, name: str) -> Path:
+    """Write the migration that takes a database from the newest revision to core.schema.
+
+    Args:
+        connection: to an empty database, which is migrated to the newest revision on the way.
+        name: what the migration does, in a few words; the file is called after it.
+
+    Returns:
+        The new file, numbered one above the newest. Where models and migrations agree already, its functions are
+        empty: for what is written by hand.
+    """
+    upgrade(connection)
+    number = f"{int(newest() or 0) + 1:04}"
+    command.revision(_config(connection), message=name, autogenerate=True, rev_id=number)
+    return next(Path(__file__).with_name("migrations").glob(f"versions/{number}_*.py"))
+
+
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Take a database to a revision, with everything in it; the newest one unless another is named."""
+    command.upgrade(_config(connection), revision)
 
 
 def _upgrade(connection: Connection) -> None:
@@ -88,7 +102,7 @@ def _upgrade(connection: Connection) -> None:
             "version; upgrade Kaskad to that one"
         )
     if present != script.get_current_head():
-        command.upgrade(_config(connection), "head")
+        upgrade(connection)
 
 
 def _revision(connection: Connection) -> str | None:

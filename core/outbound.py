@@ -12,16 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
-from urllib.parse import urljoin, urlsplit, urlunsplit
-
-import httpx
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from core.errors import KaskadError
+from core.wire import TooLong, Wire, request_of
 
 SIZE_LIMIT = 1_000_000
 REDIRECTS_LIMIT = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEPS_BODY = frozenset({307, 308})
+_BASE = {"accept": "*/*", "accept-encoding": "identity"}
+_SAFE = "%/:@!$&'()*+,;=~-._"
 _NAT64 = ip_network("64:ff9b::/96")
 
 
@@ -52,15 +53,14 @@ def signature(key: bytes, body: bytes, at: float) -> str:
 class Caller:
     """Calls addresses; holds the connections of a process."""
 
-    def __init__(self, allow_private: bool) -> None:
+    def __init__(self, allow_private: bool, connections: int = 20) -> None:
         self._allow_private = allow_private
-        limits = httpx.Limits(max_connections=100, max_keepalive_connections=20)
-        # No proxy from the environment: it would connect on our behalf, unchecked.
-        self._client = httpx.AsyncClient(trust_env=False, follow_redirects=False, limits=limits)
+        # It knows no proxy: that would connect on our behalf, unchecked.
+        self._wire = Wire(SIZE_LIMIT, connections)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._wire.close()
 
     async def call(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout_seconds: float
@@ -83,7 +83,7 @@ class Caller:
                 return await self._follow(method, url, dict(headers), body)
         except TimeoutError:
             raise NoAnswer(f"no answer within {timeout_seconds:g} s") from None
-        except (httpx.TransportError, OSError) as error:
+        except OSError as error:
             raise NoAnswer(f"no answer: {type(error).__name__}") from error
 
     async def _follow(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
@@ -108,32 +108,33 @@ class Caller:
             port = parts.port or (443 if parts.scheme == "https" else 80)
         except ValueError:
             raise Refused("this is no port") from None
-        address = await self._checked(parts.hostname, port)
-        host = f"[{address}]" if address.version == 6 else str(address)
-        direct = urlunsplit((parts.scheme, f"{host}:{port}", parts.path or "/", parts.query, ""))
-        request = self._client.build_request(
-            method,
-            direct,
-            headers={**headers, "Host": parts.netloc},
-            content=body,
-            extensions={"sni_hostname": parts.hostname},
-            timeout=None,
-        )
-        response = await self._client.send(request, stream=True)
         try:
-            return Answer(response.status_code, _lower(response.headers), await _read(response))
-        finally:
-            await response.aclose()
+            host, netloc = (one.encode("ascii" if one.isascii() else "idna").decode() for one in _names(parts))
+            request = request_of(method, _target(parts), {**_BASE, **_lower(headers), "host": netloc}, body)
+        except ValueError:
+            raise Refused("this cannot be an address or a header") from None
+        address = await self._checked(host, port)
+        try:
+            answer = await self._wire.ask(parts.scheme == "https", host, str(address), port, request)
+        except TooLong:
+            raise Refused(f"the answer has more than {SIZE_LIMIT} bytes") from None
+        return Answer(answer.status, answer.headers, bytes(answer.body))
 
     async def _checked(self, host: str, port: int) -> IPv4Address | IPv6Address:
         """An address of the host to connect to, once all that it has are seen to be public."""
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = [ip_address(str(row[4][0]).partition("%")[0]) for row in found]
+        try:
+            addresses = [ip_address(host)]
+        except ValueError:
+            addresses = await self._resolved(host, port)
         if not self._allow_private:
             for address in addresses:
                 if not is_public(address):
                     raise Refused(f"{host} is in a private network; set KASKAD_CALL_PRIVATE=true to allow such calls")
         return addresses[0]
+
+    async def _resolved(self, host: str, port: int) -> list[IPv4Address | IPv6Address]:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return [ip_address(str(row[4][0]).partition("%")[0]) for row in found]
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
@@ -148,15 +149,18 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
     return address.is_global and not address.is_multicast
 
 
-def _lower(headers: httpx.Headers) -> dict[str, str]:
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-async def _read(response: httpx.Response) -> bytes:
-    chunks, size = [], 0
-    async for chunk in response.aiter_bytes():
-        size += len(chunk)
-        if size > SIZE_LIMIT:
-            raise Refused(f"the answer has more than {SIZE_LIMIT} bytes")
-        chunks.append(chunk)
-    return b"".join(chunks)
+def _names(parts: SplitResult) -> tuple[str, str]:
+    """The host, and what stands in the header of that name."""
+    host = parts.hostname or ""
+    shown = f"[{host}]" if ":" in host else host
+    return host, f"{shown}:{parts.port}" if parts.port else shown
+
+
+def _target(parts: SplitResult) -> str:
+    """Path and query; what may not stand there is escaped."""
+    path = quote(parts.path or "/", safe=_SAFE)
+    return f"{path}?{quote(parts.query, safe=_SAFE + '?')}" if parts.query else path

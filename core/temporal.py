@@ -1,6 +1,7 @@
 """The way to Temporal."""
 
 import asyncio
+import re
 
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode, TLSConfig
@@ -37,10 +38,7 @@ async def connect(settings: Settings, address: str | None = None, patience: floa
     except RPCError as error:
         raise _in_words(error, settings, target) from error
     except (RuntimeError, ValueError) as error:
-        raise TemporalUnavailable(
-            f"Temporal at {target} cannot be reached: {error}; check KASKAD_TEMPORAL (host:port) and whether the "
-            f"server expects TLS (KASKAD_TEMPORAL_TLS is {'on' if _tls(settings) else 'off'})"
-        ) from error
+        raise _cause(str(error), settings, target) from error
 
 
 async def lazy(settings: Settings, address: str) -> Client:
@@ -75,6 +73,8 @@ def _tls(settings: Settings) -> TLSConfig | bool:
         files = {name: path.read_bytes() for name, path in paths.items() if path is not None}
     except OSError as error:
         raise Misconfigured(f"a KASKAD_TEMPORAL_TLS_* file cannot be read: {error}") from error
+    if ("cert" in files) != ("key" in files):
+        raise Misconfigured("KASKAD_TEMPORAL_TLS_CERT and KASKAD_TEMPORAL_TLS_KEY belong together: set both or neither")
     if files:
         return TLSConfig(
             server_root_ca_cert=files.get("ca"),
@@ -91,5 +91,69 @@ def _in_words(error: RPCError, settings: Settings, target: str) -> Misconfigured
             "namespace create) or set KASKAD_TEMPORAL_NAMESPACE"
         )
     if error.status in {RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED}:
-        return Misconfigured(f"Temporal at {target} refuses us ({error.message}): check KASKAD_TEMPORAL_API_KEY")
+        return _refused(error.message, settings, target)
     return TemporalUnavailable(f"Temporal at {target} does not answer: {error.message}; check KASKAD_TEMPORAL")
+
+
+def _refused(words: str, settings: Settings, target: str) -> Misconfigured:
+    if settings.temporal_api_key is None:
+        mend = "it may want KASKAD_TEMPORAL_API_KEY"
+    else:
+        mend = (
+            f"check KASKAD_TEMPORAL_API_KEY, and whether it is good for the namespace {settings.temporal_namespace!r}"
+        )
+    return Misconfigured(f"Temporal at {target} refuses us ({words}): {mend}")
+
+
+_TLS_FAULTS = (
+    (
+        "NotValidForName",
+        "has a certificate for another host name: name it in KASKAD_TEMPORAL as its certificate does",
+    ),
+    ("Expired", "has a certificate that has expired, or this machine's clock is wrong"),
+    (
+        "InvalidCertificate",
+        "has a certificate that nobody vouches for whom this machine trusts: name the PEM file of its authority by "
+        "KASKAD_TEMPORAL_TLS_CA",
+    ),
+    (
+        "InvalidContentType",
+        "does not speak TLS: unset KASKAD_TEMPORAL_TLS… and KASKAD_TEMPORAL_API_KEY, or name the port where it does",
+    ),
+    (
+        "InconsistentKeys",
+        "was not asked: the key in KASKAD_TEMPORAL_TLS_KEY is not that of the certificate in KASKAD_TEMPORAL_TLS_CERT",
+    ),
+    (
+        "NoCertificatesPresented",
+        "was not asked: KASKAD_TEMPORAL_TLS_CERT or KASKAD_TEMPORAL_TLS_KEY is no PEM file of a certificate or key",
+    ),
+)
+"""What the SDK's words mean; it has no types for them."""
+
+_HUNG_UP = ("broken pipe", "BrokenPipe", "close_notify", "connection closed", "ConnectionReset", "CertificateRequired")
+
+
+def _cause(words: str, settings: Settings, target: str) -> Misconfigured | TemporalUnavailable:
+    """What the SDK's words about a connection that did not come about mean, and the mend."""
+    if "PermissionDenied" in words or "Unauthenticated" in words:
+        said = re.search(r'message: "((?:[^"\\]|\\.)*)"', words)
+        return _refused(said[1] if said else "no reason given", settings, target)
+    for fault, meaning in _TLS_FAULTS:
+        if fault in words:
+            return Misconfigured(f"Temporal at {target} {meaning}")
+    if any(one in words for one in _HUNG_UP):
+        return TemporalUnavailable(f"Temporal at {target} hangs up on us: {_wanted(settings)}")
+    return TemporalUnavailable(
+        f"Temporal at {target} cannot be reached: {words}; check KASKAD_TEMPORAL (host:port) and whether the server "
+        f"expects TLS (KASKAD_TEMPORAL_TLS is {'on' if _tls(settings) else 'off'})"
+    )
+
+
+def _wanted(settings: Settings) -> str:
+    """What a server that closes the connection without a word most likely misses."""
+    if not _tls(settings):
+        return "it probably expects TLS (KASKAD_TEMPORAL_TLS=true)"
+    if settings.temporal_tls_cert is None:
+        return "it probably wants a client certificate (KASKAD_TEMPORAL_TLS_CERT and KASKAD_TEMPORAL_TLS_KEY)"
+    return "it probably does not accept the client certificate in KASKAD_TEMPORAL_TLS_CERT"

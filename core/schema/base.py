@@ -25,3 +25,8 @@ def moment(name: str, *, nullable: bool = False, default: bool = False, **option
     if default:
         options["server_default"] = text("now()")
     return Column(name, DateTime(timezone=True), nullable=nullable, **options)
+
+
+def merged_from() -> Column[Any]:
+    """Whose row this was before contacts were merged, so that a merge can be undone; null for nearly all."""
+    return Column("merged_from", BigInteger, comment="The contact it belonged to before a merge")

@@ -3,7 +3,7 @@
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, PrimaryKeyConstraint, SmallInteger, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from core.schema.base import metadata, moment
+from core.schema.base import merged_from, metadata, moment
 
 applied_visit = Table(
     "applied_visit",
@@ -71,6 +71,7 @@ conversion = Table(
     Column("value", Double),
     Column("journey_id", Integer, nullable=False),
     Column("version_id", Integer, nullable=False),
+    merged_from(),
     PrimaryKeyConstraint("enrollment_id", "event_id"),
     Index("ix_conversion_journey_id_occurred_at", "journey_id", "occurred_at"),
     Index("ix_conversion_contact_id", "contact_id"),

@@ -5,21 +5,24 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     DateTime,
     ForeignKey,
     Identity,
     Index,
     Integer,
+    Numeric,
     PrimaryKeyConstraint,
     SmallInteger,
     Table,
     Text,
     UniqueConstraint,
+    func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, array
 
-from core.schema.base import big_id, metadata, moment
+from core.schema.base import big_id, merged_from, metadata, moment
 
 journey = Table(
     "journey",
@@ -28,11 +31,24 @@ journey = Table(
     Column("name", Text, nullable=False, unique=True, comment="The slug, as in the YAML's first line"),
     Column("title", Text, nullable=False),
     Column("state", Text, nullable=False, server_default="active"),
+    Column("paused_because", Text, comment="Why Kaskad itself paused it; null where people did"),
     Column("control", Integer, nullable=False, server_default="0", comment="Counts pauses, resumes and stops"),
     Column("version_id", Integer, comment="The version that newcomers get"),
     Column("backfills", Integer, nullable=False, server_default="0", comment="Counts the wishes to let members in"),
     moment("created_at", default=True),
     CheckConstraint("state in ('active', 'paused', 'finishing', 'stopped')", name="state"),
+)
+
+journey_spending = Table(
+    "journey_spending",
+    metadata,
+    Column("journey_id", Integer, ForeignKey("journey.id"), primary_key=True),
+    Column(
+        "spent",
+        Numeric(16, 6),
+        nullable=False,
+        comment="In the currency of the prices; of journeys with a budget",
+    ),
 )
 
 journey_version = Table(
@@ -85,6 +101,9 @@ enrollment = Table(
     Column("key", Text, nullable=False, server_default=""),
     Column("outcome", Text),
     Column("correlation", JSONB, comment="Properties of the entry event that `same:` compares with"),
+    Column("branch_steps", ARRAY(SmallInteger), comment="Where its parallel branches stand; null while it has none"),
+    Column("branch_ends", ARRAY(DateTime(timezone=True)), comment="When the wait of each of these branches ends"),
+    merged_from(),
     CheckConstraint("state in ('entering', 'active', 'finished')", name="state"),
     Index("ix_enrollment_contact_id", "contact_id", "journey_id", "key"),
     Index(
@@ -106,6 +125,11 @@ enrollment = Table(
     Index("ix_enrollment_version_id", "version_id"),
     postgresql_with={"fillfactor": 80},
 )
+
+
+STANDING_ON: ColumnElement[list[int]] = func.coalesce(enrollment.c.branch_steps, array([enrollment.c.step]))
+"""The steps of its plan that an enrollment stands on: one, or as many as it has parallel branches."""
+
 
 step_visit = Table(
     "step_visit",

@@ -4,6 +4,7 @@ from enum import IntEnum
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     ForeignKey,
@@ -11,6 +12,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    Numeric,
     PrimaryKeyConstraint,
     SmallInteger,
     Table,
@@ -19,9 +21,9 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from core.schema.base import metadata, moment
+from core.schema.base import merged_from, metadata, moment
 
 
 class MessageState(IntEnum):
@@ -109,9 +111,65 @@ message = Table(
     Column("address", Text),
     Column("reason", Text),
     Column("provider_message_id", Text),
+    merged_from(),
+    Column("parts", SmallInteger, comment="On the bill; null is one"),
+    Column("cost", Numeric(14, 6), comment="Of all parts, in the currency of the channel's prices"),
+    Column("tried", ARRAY(SmallInteger), comment="Providers that had it before this one"),
     PrimaryKeyConstraint("id", "created_at"),
     Index("ix_message_contact_id_created_at", "contact_id", "created_at"),
+    # A few pages for millions of rows, and untouched by updates: lists of a period read that period.
+    Index("ix_message_created_at", "created_at", postgresql_using="brin"),
     postgresql_partition_by="RANGE (created_at)",
+)
+
+# Written by every attempt and read by hand only: no unique key, and an index that grows at one end. Of the contact's
+# values only those that the template uses are here; with the version, which never changes, they give the content again.
+message_content = Table(
+    "message_content",
+    metadata,
+    moment("created_at", comment="Of the message"),
+    Column("message_id", Uuid, nullable=False),
+    moment("kept_at", default=True),
+    Column("sender", Text),
+    Column("known", JSONB, nullable=False, comment="What it was rendered from"),
+    Index("ix_message_content_created_at", "created_at"),
+    postgresql_partition_by="RANGE (kept_at)",
+    comment="What messages were written from; kept for a while",
+)
+
+message_settlement = Table(
+    "message_settlement",
+    metadata,
+    Column("id", BigInteger, Identity(always=False), primary_key=True),
+    Column("message_id", Uuid, nullable=False),
+    Column("contact_id", BigInteger, nullable=False),
+    moment("settled_at", default=True),
+    Column("word", Text, nullable=False, comment="sent, not-sent, retried, passed on"),
+    Column("was", SmallInteger, nullable=False, comment="The state before"),
+    Column("reason", Text, comment="Of the state before"),
+    Column("by", Text, nullable=False),
+    Column("why", Text),
+    Column("open", Boolean, nullable=False, server_default=text("false"), comment="A worker has to send it again"),
+    merged_from(),
+    Index("ix_message_settlement_open", "id", postgresql_where=text("open")),
+    Index("ix_message_settlement_message_id", "message_id"),
+    Index("ix_message_settlement_contact_id", "contact_id"),
+    comment="What people decided about single messages",
+)
+
+message_watch = Table(
+    "message_watch",
+    metadata,
+    Column("message_id", Uuid, nullable=False),
+    Column("provider_id", SmallInteger, nullable=False),
+    moment("created_at", comment="Of the message"),
+    moment("due_at", nullable=True, comment="When it has to be delivered; null once another provider has it"),
+    moment("accepted_at"),
+    Column("provider_message_id", Text, comment="By which this provider may still report"),
+    PrimaryKeyConstraint("message_id", "provider_id"),
+    Index("ix_message_watch_due_at", "due_at", postgresql_where=text("due_at is not null")),
+    Index("ix_message_watch_provider_message_id", "provider_message_id", "provider_id"),
+    comment="Messages of providers that have a deadline for delivery (undelivered_after)",
 )
 
 caught_letter = Table(

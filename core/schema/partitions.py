@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-PARTITIONED = ("event", "step_visit", "message")
+PARTITIONED = ("event", "step_visit", "message", "delivery_report", "message_content")
 
 _LOCK = 0x6B617370  # "kasp": one maker of partitions at a time
 

@@ -65,3 +65,57 @@ async def test_event_ids_are_forgotten_after_their_days(database: Database, sett
     await maintain(database, settings)
     async with database.begin() as connection:
         assert list((await connection.execute(text("select key from event_key"))).scalars()) == [fresh]
+
+
+async def test_what_providers_did_long_ago_is_forgotten(database: Database, settings: Settings) -> None:
+    async with database.begin() as connection:
+        await connection.execute(
+            text("insert into provider (name, channel, secret) values ('one', 'email', ''), ('two', 'email', '')")
+        )
+        for days in (1, 40):
+            values = {"days": days}
+            await connection.execute(
+                text(
+                    "insert into provider_minute (provider_id, minute) values (1, now() - make_interval(days => :days))"
+                ),
+                values,
+            )
+            await connection.execute(
+                text(
+                    "insert into provider_day (provider_id, day, taken) "
+                    "values (1, current_date - cast(:days as int), 5)"
+                ),
+                values,
+            )
+    await maintain(database, settings)
+    async with database.begin() as connection:
+        for table in ("provider_minute", "provider_day"):
+            assert (await connection.execute(text(f"select count(*) from {table}"))).scalar() == 1
+
+
+async def test_hooks_are_dropped_after_their_days_and_what_they_meant_stays(
+    database: Database, settings: Settings
+) -> None:
+    fresh, stale = now() - timedelta(days=13), now() - timedelta(days=15)
+    async with database.begin() as connection:
+        for at in (fresh, stale):
+            await partitions.ensure(connection, "delivery_report", at, at)
+            await connection.execute(
+                text(
+                    "insert into delivery_report (received_at, reported_at, provider_id, kind, raw) "
+                    "values (:at, :at, 1, 'delivered', 'x')"
+                ),
+                {"at": at},
+            )
+    await maintain(database, settings)
+    async with database.begin() as connection:
+        rows = await connection.execute(text("select kind, raw is not null from delivery_report order by received_at"))
+        assert [tuple(row) for row in rows] == [("delivered", False), ("delivered", True)]
+
+
+async def test_content_is_dropped_by_months_after_its_days(database: Database, settings: Settings) -> None:
+    long_ago = now() - timedelta(days=settings.content_days + 62)
+    async with database.begin() as connection:
+        await partitions.ensure(connection, "message_content", long_ago, long_ago)
+    await maintain(database, settings)
+    assert partitions.month_start(long_ago) not in await months(database, "message_content")
