@@ -14,7 +14,7 @@ from core.schema.contacts import ATTRIBUTE_TYPES, IDENTITY_KINDS
 
 RESERVED = frozenset(
     {*IDENTITY_KINDS, "id", "language", "time_zone", "tags", "consents", "segments", "identities", "attributes"}
-    | {"created_at", "updated_at"}
+    | {"created_at", "updated_at", "company", "suppressed", "known", "identified_at", "last_active_at"}
 )
 """Names that already mean something on a contact, in criteria and in templates."""
 
@@ -125,8 +125,11 @@ async def types(connection: AsyncConnection, names: Iterable[str] | None = None)
     return {row.name: row.type for row in rows}
 
 
-async def register(connection: AsyncConnection, wanted: Mapping[str, str]) -> dict[str, str]:
-    """Make the attributes that do not exist yet; returns the types that hold, which others may have set before."""
+async def register(connection: AsyncConnection, wanted: Mapping[str, str], merging: str = "keep") -> dict[str, str]:
+    """Make the attributes that do not exist yet; returns the types that hold, which others may have set before.
+
+    `merging` is for new ones: what becomes of two values when contacts merge: `keep` the winner's, or `add` both up.
+    """
     for name in wanted:
         check_name(name)
     known = await types(connection, wanted)
@@ -135,16 +138,25 @@ async def register(connection: AsyncConnection, wanted: Mapping[str, str]) -> di
         return known
     await connection.execute(
         text(
-            "insert into attribute (name, type) select * from unnest(cast(:names as text[]), cast(:types as text[])) "
-            "on conflict do nothing"
+            "insert into attribute (name, type, merging) select *, :merging "
+            "from unnest(cast(:names as text[]), cast(:types as text[])) on conflict do nothing"
         ),
-        {"names": new, "types": [wanted[name] for name in new]},
+        {"names": new, "types": [wanted[name] for name in new], "merging": merging},
     )
     return await types(connection, wanted)
 
 
-async def add(connection: AsyncConnection, name: str, kind: str, label: str | None = None) -> None:
-    """Make an attribute, or change the label of one that exists.
+async def add(
+    connection: AsyncConnection, name: str, kind: str, label: str | None = None, merging: str | None = None
+) -> None:
+    """Make an attribute, or change the label of one that exists, or what becomes of it when contacts merge.
+
+    Args:
+        connection: an open transaction.
+        name: of the attribute.
+        kind: one of ATTRIBUTE_TYPES.
+        label: what people see.
+        merging: `keep` the winner's value, or `add` both up (numbers only); as it is, or `keep`, if left out.
 
     Raises:
         InvalidInput: the name or the type cannot be.
@@ -153,18 +165,22 @@ async def add(connection: AsyncConnection, name: str, kind: str, label: str | No
     check_name(name)
     if kind not in ATTRIBUTE_TYPES:
         raise InvalidInput(Problem(f"there is no type {kind!r}", "one of " + ", ".join(ATTRIBUTE_TYPES)))
+    if merging not in {None, "keep", "add"} or (merging == "add" and kind != "number"):
+        raise InvalidInput(Problem("merging is keep, or add for numbers", path="merging"))
     row = await connection.execute(
         text(
-            "insert into attribute (name, type, label) values (:name, :type, :label) on conflict (name) "
-            "do update set label = coalesce(excluded.label, attribute.label) returning type"
+            "insert into attribute (name, type, label, merging) "
+            "values (:name, :type, :label, coalesce(:merging, 'keep')) on conflict (name) "
+            "do update set label = coalesce(excluded.label, attribute.label), "
+            "merging = coalesce(:merging, attribute.merging) returning type"
         ),
-        {"name": name, "type": kind, "label": label},
+        {"name": name, "type": kind, "label": label, "merging": merging},
     )
     if (present := row.scalar_one()) != kind:
         raise Conflict(f"attribute {name} exists and is of type {present}")
 
 
 async def listing(connection: AsyncConnection) -> list[dict[str, Any]]:
-    """All attributes by name: name, type, label, created_at."""
-    rows = await connection.execute(text("select name, type, label, created_at from attribute order by name"))
+    """All attributes by name: name, type, label, merging, created_at."""
+    rows = await connection.execute(text("select name, type, label, merging, created_at from attribute order by name"))
     return [dict(row) for row in rows.mappings()]

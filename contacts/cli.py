@@ -1,4 +1,4 @@
-"""The commands about contacts: `kaskad contacts`, `kaskad attribute`, `kaskad consent`, `kaskad suppression`."""
+"""The commands about contacts: `kaskad contacts`, `attribute`, `consent` and `suppression`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,14 +8,26 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from contacts import attributes, consents, erasure, importing, profiles, suppressions, timeline
+from contacts import (
+    attributes,
+    consents,
+    erasure,
+    importing,
+    merging_cli,
+    notes,
+    optin,
+    profiles,
+    suppressions,
+    timeline,
+)
 from contacts.columns import Options
 from core import cli
 from core.clock import now
 from core.errors import InvalidInput, Problem
 
 app = typer.Typer(no_args_is_help=True)
-contacts_app = typer.Typer(help="Contacts: import, list, show, erase.", no_args_is_help=True)
+contacts_app = typer.Typer(help="Contacts: import, list, show, merge, erase.", no_args_is_help=True)
+contacts_app.add_typer(merging_cli.commands)
 attribute_app = typer.Typer(help="The typed attributes that contacts carry.", no_args_is_help=True)
 consent_app = typer.Typer(help="What contacts agreed to, and the proof of it.", no_args_is_help=True)
 suppression_app = typer.Typer(help="Addresses that must not be used.", no_args_is_help=True)
@@ -38,6 +50,7 @@ def import_(
     identity: Annotated[str | None, typer.Option(help="The identity that rows are found by, such as email.")] = None,
     consent_column: Annotated[str | None, typer.Option(help="The column that says yes or no.")] = None,
     consent: Annotated[list[str] | None, typer.Option(help="What it is a consent to, such as email:marketing.")] = None,
+    confirm: Annotated[bool, typer.Option("--confirm", help="Ask those who agreed to confirm it by a letter.")] = False,
     evidence_column: Annotated[str | None, typer.Option(help="The column with the proof.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Of a CSV file, such as cp1251; UTF-8 if left out.")] = None,
     delimiter: Annotated[str | None, typer.Option(help="Of a CSV file; found out if left out.")] = None,
@@ -55,6 +68,7 @@ def import_(
             identity=identity,
             consent_column=consent_column,
             consents=tuple(_pair(one, ":", "--consent") for one in consent or ()),
+            confirm=confirm,
             evidence_column=evidence_column,
             encoding=encoding,
             delimiter=delimiter,
@@ -173,7 +187,9 @@ def show(
             profile = await profiles.get(connection, await profiles.find(connection, contact, region))
             return {
                 **vars(profile),
+                "pending": await optin.of(connection, profile.id),
                 "consent_history": await consents.history(connection, profile.id),
+                "preference_history": await notes.history(connection, profile.id),
                 "enrollments": await timeline.enrollments(connection, profile.id),
                 "timeline": (await timeline.read(connection, profile.id, None, limit)).moments,
             }
@@ -182,7 +198,9 @@ def show(
     if json:
         cli.output(shown, json=True)
         return
-    parts = ("identities", "consents", "consent_history", "enrollments", "timeline")
+    parts = (
+        "identities", "consents", "pending", "consent_history", "preference_history", "enrollments", "timeline"
+    )  # fmt: skip
     cli.output({name: value for name, value in shown.items() if name not in parts}, json=False)
     for part in parts:
         cli.console.print(f"\n[bold]{part.replace('_', ' ').capitalize()}[/]")
@@ -221,12 +239,13 @@ def add_attribute(
     name: str,
     type_: Annotated[str, typer.Argument(metavar="TYPE", help="text, number, boolean, date, datetime or list.")],
     label: Annotated[str | None, typer.Option(help="What people see.")] = None,
+    merging: Annotated[str | None, typer.Option(help="When contacts merge: keep one value, or add both up.")] = None,
 ) -> None:
-    """Make an attribute, or change the label of one that exists."""
+    """Make an attribute, or change one that exists."""
 
     async def work() -> None:
         async with cli.connected() as database, database.begin() as connection:
-            await attributes.add(connection, name, type_, label)
+            await attributes.add(connection, name, type_, label, merging)
 
     cli.run(work())
     cli.console.print(f"Attribute {name} is there.")
@@ -252,6 +271,30 @@ def record_consent(
 
     cli.run(work())
     cli.console.print(f"{consent} is {'refused' if refused else 'granted'}.")
+
+
+@consent_app.command("ask")
+def ask_consent(
+    contact: Contact,
+    consent: Annotated[str, typer.Argument(help="channel:purpose, such as email:marketing.")],
+    evidence: Annotated[str, typer.Option(help="What is known of how it was asked for.")] = "",
+) -> None:
+    """Ask a contact by a letter whether it agrees (double opt-in). Nothing is granted before it has confirmed."""
+
+    async def work() -> bool:
+        channel, purpose = _pair(consent, ":", "consent")
+        settings = cli.load_settings()
+        async with cli.connected() as database, database.begin() as connection:
+            found = await profiles.find(connection, contact, settings.phone_region)
+            await profiles.get(connection, found)
+            known = {found: {"text": evidence} if evidence else {}}
+            days = settings.confirmation_days
+            return bool(await optin.ask(connection, known, channel, purpose, "command", now(), days))
+
+    if cli.run(work()):
+        cli.console.print(f"The contact will be asked about {consent}.")
+    else:
+        cli.console.print("Nobody is asked: the contact has agreed already, has no address, or was asked just now.")
 
 
 @consent_app.command("history")

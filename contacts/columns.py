@@ -10,7 +10,7 @@ from typing import Literal, cast
 
 import msgspec
 
-from contacts import attributes, consents, identities, profiles
+from contacts import attributes, companies, consents, identities, optin, profiles
 from core.errors import InvalidInput, Problem
 from core.schema.contacts import ATTRIBUTE_TYPES, IDENTITY_KINDS
 
@@ -55,7 +55,7 @@ _INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,14})")
 _RUSSIAN_DATE = re.compile(r"(\d\d?)\.(\d\d?)\.(\d{4})(?:[ T](\d\d?):(\d\d)(?::(\d\d))?)?")
 _SPACES = str.maketrans("", "", "  \u00a0\u202f")
 
-Role = Literal["identity", "language", "time_zone", "tags", "attribute", "consent", "evidence", "ignore"]
+Role = Literal["identity", "language", "time_zone", "tags", "company", "attribute", "consent", "evidence", "ignore"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Options:
     """How a file is to be read; what is left out is found out."""
 
     mapping: Mapping[str, str] = field(default_factory=dict)
-    """Column to an identity kind, `language`, `time_zone`, `tags`, an attribute's name, or `-` to leave it out."""
+    """Column to an identity kind, `language`, `time_zone`, `tags`, `company`, an attribute's name, or `-`: left out."""
     types: Mapping[str, str] = field(default_factory=dict)
     """Column to the type of its attribute."""
     identity: str | None = None
@@ -71,6 +71,8 @@ class Options:
     consent_column: str | None = None
     consents: tuple[tuple[str, str], ...] = ()
     """(channel, purpose) pairs that the consent column speaks of."""
+    confirm: bool = False
+    """Whether those who agreed are asked to confirm it (double opt-in); nothing is granted before."""
     evidence_column: str | None = None
     encoding: str | None = None
     delimiter: str | None = None
@@ -132,7 +134,7 @@ def _check_options(header: Sequence[str], options: Options, problems: list[Probl
         problems.append(Problem("a consent column and what it is a consent to go together", mend))
     for channel, purpose in options.consents:
         try:
-            consents.check_words(channel, purpose)
+            (optin.check if options.confirm else consents.check_words)(channel, purpose)
         except InvalidInput as error:
             problems.extend(error.problems)
 
@@ -160,7 +162,7 @@ def _column(
         return Column(place, name, "ignore")
     if target in IDENTITY_KINDS:
         return Column(place, name, "identity", target)
-    if target in {"language", "time_zone", "tags"}:
+    if target in {"language", "time_zone", "tags", "company"}:
         return Column(place, name, cast("Role", target), target)
     attributes.check_name(target)
     wanted = {_key(column): kind for column, kind in options.types.items()}.get(key)
@@ -324,6 +326,8 @@ def reader(column: Column, region: str) -> Callable[[str], object]:  # noqa: PLR
             return profiles.check_time_zone
         case "tags":
             return lambda cell: [profiles.check_tag(tag) for tag in labels(cell)]
+        case "company":
+            return lambda cell: cell if companies.check_key(cell) else None
         case "consent":
             return boolean
         case "attribute":

@@ -1,7 +1,8 @@
 """What contacts are known by: writing identities one way, and finding or making the contacts behind them."""
 
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -17,6 +18,9 @@ from core.schema.contacts import IDENTITY_KINDS
 DEFAULT_REGION = "RU"
 LENGTH_LIMITS = {"anonymous_id": 200, "external_id": 200, "email": 254, "phone": 40, "push_endpoint": 2000}
 """Characters an identity may have. PostgreSQL refuses index entries over 2,700 bytes, hence the last one."""
+
+KNOWN_KINDS = ("external_id", "email", "phone")
+"""Kinds by which somebody is known by name, from the one that says most; the others are marks of a device."""
 
 _ERASURE_LOCK = 0x65726173  # "eras"
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -181,27 +185,53 @@ async def resolve(connection: AsyncConnection | Direct, identities: Sequence[Pai
     Returns:
         Contact ids in the order given. Nobody is erased until the transaction ends. Call it once a transaction:
         two calls that make contacts can deadlock with two others, which PostgreSQL ends with an error.
+
+    Raises:
+        InvalidInput: an anonymous id belonged to somebody who was erased.
     """
     await hold_off_erasure(connection)
-    return await complete(connection, identities, await (await ask(connection, identities)).contacts())
+    found = await complete(connection, identities, await (await ask(connection, identities)).contacts())
+    if None in found:
+        raise InvalidInput(Problem("this anonymous id belonged to a contact who was erased", "begin with a new one"))
+    return cast("list[int]", found)
 
 
 async def complete(
     connection: AsyncConnection | Direct, identities: Sequence[Pair], contacts: Sequence[int | None]
-) -> list[int]:
-    """The second half of `resolve`: make contacts for the pairs that `ask` found none behind."""
+) -> list[int | None]:
+    """The second half of `resolve`: make contacts for the pairs that `ask` found none behind.
+
+    Anonymous ids of people who were erased stay without one: nothing may come in under them any more.
+    """
     if None not in contacts:
-        return cast("list[int]", list(contacts))
+        return list(contacts)
     found: dict[Pair, int] = {}
     unknown = {pair for pair, contact in zip(identities, contacts, strict=True) if contact is None}
     raw = await driver(connection)
+    unknown -= await erased(connection, unknown)
     while missing := sorted(unknown - found.keys()):
         kinds, values = array([kind for kind, _ in missing]), array([value for _, value in missing])
         cursor = await raw.execute(_MAKE, (kinds, values))
         found.update({(kind, value): contact_id for kind, value, contact_id in await cursor.fetchall()})
         # Those that another transaction made in between are visible to the next statement.
         found.update(await lookup(connection, [pair for pair in missing if pair not in found]))
-    return [found[pair] if contact is None else contact for pair, contact in zip(identities, contacts, strict=True)]
+    return [found.get(pair) if contact is None else contact for pair, contact in zip(identities, contacts, strict=True)]
+
+
+def digest(pair: Pair) -> bytes:
+    """What is kept of an identity whose contact was erased."""
+    kind, value = pair
+    return hashlib.sha256(f"{kind}\0{value}".encode()).digest()
+
+
+async def erased(connection: AsyncConnection | Direct, identities: Iterable[Pair]) -> set[Pair]:
+    """Those of the (kind, value) pairs that are anonymous ids of people who were erased."""
+    digests = {digest(pair): pair for pair in identities if pair[0] == "anonymous_id"}
+    if not digests:
+        return set()
+    raw = await driver(connection)
+    cursor = await raw.execute("select digest from erased_identity where digest = any(%s)", (list(digests),))
+    return {digests[bytes(found)] for (found,) in await cursor.fetchall()}
 
 
 async def attach(connection: AsyncConnection, contact_id: int, kind: str, value: str) -> None:

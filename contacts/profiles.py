@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contacts import attributes, consents, identities
+from contacts import attributes, companies, consents, identities, optin
 from core.clock import now
 from core.errors import InvalidInput, NotFound, Problem
 from core.schema.contacts import IDENTITY_KINDS
@@ -27,16 +27,22 @@ _TAG_LENGTH = 100
 
 @dataclass(frozen=True)
 class Limits:
-    """How much one contact may carry."""
+    """How much one contact may carry, and how long a consent waits for its confirmation."""
 
     attributes: int = 200
     bytes: int = 32_768
     tags: int = 200
+    confirmation_days: int = 7
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":
         """The limits of an installation."""
-        return cls(settings.contact_attributes_limit, settings.contact_bytes_limit, settings.contact_tags_limit)
+        return cls(
+            settings.contact_attributes_limit,
+            settings.contact_bytes_limit,
+            settings.contact_tags_limit,
+            settings.confirmation_days,
+        )
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class ConsentItem:
     granted: bool
     at: datetime | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    confirm: bool = False
+    """Ask the contact first (double opt-in); until it has confirmed, nothing is granted."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,8 @@ class Item:
     add_tags: Sequence[str] = ()
     remove_tags: Sequence[str] = ()
     consents: Sequence[ConsentItem] = ()
+    company: str | None = None
+    """The key of the company it belongs to; an empty text takes it out."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +179,7 @@ async def upsert(
         except InvalidInput as error:
             results[index] = Upserted(problems=error.problems)
     await identities.hold_off_erasure(connection)
+    drafts = await _still_wanted(connection, drafts, results)
     types = await _types(connection, drafts)
     for group in _rounds(_typed(drafts, types, results)):
         await _write(connection, group, limits, source, results)
@@ -191,8 +202,12 @@ def _draft(index: int, item: Item, region: str) -> _Draft:
         problems.append(Problem("no identity is given", "give one of " + ", ".join(IDENTITY_KINDS), path="identities"))
     for name in item.attributes:
         checked(attributes.check_name, name)
+    if item.company:
+        checked(companies.check_key, item.company)
     for consent in item.consents:
-        checked(consents.check_words, consent.channel, consent.purpose)
+        checked(optin.check if consent.confirm else consents.check_words, consent.channel, consent.purpose)
+        if consent.confirm and not consent.granted:
+            problems.append(Problem("a refusal is not confirmed", "leave confirm out", path="consents.confirm"))
     draft = _Draft(
         index,
         sorted(pairs, key=lambda pair: IDENTITY_KINDS[::-1].index(pair[0]) if pair[0] in IDENTITY_KINDS else 0),
@@ -205,6 +220,16 @@ def _draft(index: int, item: Item, region: str) -> _Draft:
     if problems:
         raise InvalidInput(*problems)
     return draft
+
+
+async def _still_wanted(connection: AsyncConnection, drafts: list[_Draft], results: list[Upserted]) -> list[_Draft]:
+    """Leave out items with an anonymous id of somebody who was erased."""
+    gone = await identities.erased(connection, {pair for draft in drafts for pair in draft.pairs})
+    problem = Problem("this id belonged to a contact who was erased", "leave it out", path="identities.anonymous_id")
+    for draft in drafts if gone else ():
+        if gone.intersection(draft.pairs):
+            results[draft.index] = Upserted(problems=(problem,))
+    return [draft for draft in drafts if not gone.intersection(draft.pairs)]
 
 
 async def _types(connection: AsyncConnection, drafts: Iterable[_Draft]) -> dict[str, str]:
@@ -268,9 +293,11 @@ async def _write(
     kept = {draft.index for draft in good}
     await _remove(connection, {draft.contact_id for draft in drafts if draft.created and draft.index not in kept})
     await _update(connection, changed)
+    said = [(draft.contact_id, draft.item.company) for draft in good if draft.item.company is not None]
+    await companies.assign(connection, {contact_id: company or None for contact_id, company in said})
     for draft in good:
         results[draft.index] = Upserted(draft.contact_id, draft.created)
-    await _write_consents(connection, good, source)
+    await _write_consents(connection, good, source, limits.confirmation_days)
 
 
 async def _settle(connection: AsyncConnection, drafts: list[_Draft], results: list[Upserted]) -> list[_Draft]:
@@ -403,18 +430,25 @@ async def _update(connection: AsyncConnection, changed: Mapping[int, _Profile]) 
     )
 
 
-async def _write_consents(connection: AsyncConnection, drafts: Iterable[_Draft], source: str) -> None:
+async def _write_consents(connection: AsyncConnection, drafts: Iterable[_Draft], source: str, days: int) -> None:
     """One statement for all contacts who said the same, with the same evidence, at the same time."""
     at = now()
     said: dict[tuple[str, str, bool, datetime, bytes], list[int]] = {}
+    asked: dict[tuple[str, str, bytes], list[int]] = {}
     for draft in drafts:
         for consent in draft.item.consents:
             evidence = msgspec.json.encode(consent.evidence)
+            if consent.confirm:
+                asked.setdefault((consent.channel, consent.purpose, evidence), []).append(draft.contact_id)
+                continue
             key = (consent.channel, consent.purpose, consent.granted, consent.at or at, evidence)
             said.setdefault(key, []).append(draft.contact_id)
     for (channel, purpose, granted, moment, evidence), contact_ids in said.items():
         decoded = msgspec.json.decode(evidence)
         await consents.record(connection, contact_ids, channel, purpose, granted, source, decoded, moment)
+    for (channel, purpose, evidence), contact_ids in asked.items():
+        decoded = msgspec.json.decode(evidence)
+        await optin.ask(connection, dict.fromkeys(contact_ids, decoded), channel, purpose, source, at, days)
 
 
 _APPLY = text(
@@ -513,6 +547,8 @@ class Profile:
     attributes: dict[str, Any]
     identities: list[dict[str, Any]]
     consents: list[dict[str, Any]]
+    company: str | None = None
+    """The key of its company."""
 
 
 async def get(connection: AsyncConnection, contact_id: int) -> Profile:
@@ -522,7 +558,10 @@ async def get(connection: AsyncConnection, contact_id: int) -> Profile:
         NotFound: there is none with this id.
     """
     rows = await connection.execute(
-        text("select id, created_at, updated_at, language, time_zone, tags, attributes from contact where id = :id"),
+        text(
+            "select c.id, c.created_at, c.updated_at, c.language, c.time_zone, c.tags, c.attributes, o.key as company "
+            "from contact c left join company o on o.id = c.company_id where c.id = :id"
+        ),
         {"id": contact_id},
     )
     row = rows.mappings().one_or_none()
@@ -535,12 +574,18 @@ async def get(connection: AsyncConnection, contact_id: int) -> Profile:
 async def find(connection: AsyncConnection, reference: str, region: str = identities.DEFAULT_REGION) -> int:
     """The contact meant by `42` or by `email:anna@example.com`, `external_id:7` and so on.
 
+    The number of a contact that was merged means the one it was merged into.
+
     Raises:
         InvalidInput: the reference is neither.
         NotFound: nobody is known by it.
     """
     if reference.isascii() and reference.isdigit() and len(reference) < 19:
-        return int(reference)
+        number = int(reference)
+        merged = await connection.execute(
+            text("select now_id from contact_merge where loser_id = :id and undone_at is null"), {"id": number}
+        )
+        return int(merged.scalar() or number)
     kind, colon, value = reference.partition(":")
     if not colon:
         kinds = ", ".join(IDENTITY_KINDS)
@@ -556,7 +601,8 @@ async def page(connection: AsyncConnection, after: int = 0, limit: int = 100) ->
     """Contacts in the order of their ids, from the first one after `after`, each with its identities."""
     rows = await connection.execute(
         text(
-            "select c.id, c.created_at, c.updated_at, c.language, c.time_zone, c.tags, c.attributes, coalesce((select "
+            "select c.id, c.created_at, c.updated_at, c.language, c.time_zone, c.tags, c.attributes, "
+            "(select o.key from company o where o.id = c.company_id) as company, coalesce((select "
             "jsonb_agg(jsonb_build_object('kind', i.kind, 'value', i.value, 'created_at', i.created_at) order by "
             "i.created_at, i.kind) from identity i where i.contact_id = c.id), '[]') as identities "
             "from contact c where c.id > :after order by c.id limit :limit"

@@ -15,12 +15,14 @@ from pydantic import ValidationError
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contacts import erasure, importing, profiles, timeline, wire
+from contacts import company_routes, erasure, identity_routes, importing, optin, profiles, timeline, wire
 from contacts.columns import Options
 from core.access import require
 from core.errors import InvalidInput, Problem, Unavailable
 
 router = APIRouter(tags=["contacts"])
+router.include_router(identity_routes.router)
+router.include_router(company_routes.router)
 
 _ATTEMPTS = 4
 _REJECTS = 1000
@@ -174,7 +176,14 @@ async def show_contact(
         profile = await profiles.get(connection, await _find(request, connection, contact))
         moments = await timeline.read(connection, profile.id, before, limit)
         runs = await timeline.enrollments(connection, profile.id)
-    shown = {**vars(profile), "enrollments": runs, "timeline": moments.moments, "older": moments.older}
+        asked = await optin.of(connection, profile.id)
+    shown = {
+        **vars(profile),
+        "pending": asked,
+        "enrollments": runs,
+        "timeline": moments.moments,
+        "older": moments.older,
+    }
     return wire.ContactDetail.model_validate(shown)
 
 
@@ -210,6 +219,7 @@ async def import_contacts(
     identity: Annotated[str | None, Form(description="The kind that rows are found by")] = None,
     consent_column: Annotated[str | None, Form(description="Yes or no")] = None,
     consent: Annotated[list[str], Form(description="channel:purpose that the consent column speaks of")] = [],  # noqa: B006
+    confirm: Annotated[bool, Form(description="Ask those who agreed to confirm it (double opt-in)")] = False,
     evidence_column: Annotated[str | None, Form()] = None,
     encoding: Annotated[str | None, Form(description="Of a CSV file; UTF-8 if left out", examples=["cp1251"])] = None,
     enter: Annotated[str, Form(description="A journey that the contacts of the file enter")] = "",
@@ -226,6 +236,7 @@ async def import_contacts(
         identity=identity or None,
         consent_column=consent_column or None,
         consents=tuple(pair_of(one) for one in consent),
+        confirm=confirm,
         evidence_column=evidence_column or None,
         encoding=encoding or None,
         enter=enter or None,

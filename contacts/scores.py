@@ -42,7 +42,7 @@ async def add(connection: AsyncConnection, contact_ids: Sequence[int], amounts: 
     if not contact_ids:
         return
     await identities.hold_off_erasure(connection)
-    await attributes.register(connection, dict.fromkeys(amounts, "number"))
+    await attributes.register(connection, dict.fromkeys(amounts, "number"), merging="add")
     times = Counter(contact_ids)
     ids = sorted(times)
     for name, amount in sorted(amounts.items()):

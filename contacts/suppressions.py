@@ -17,7 +17,8 @@ from core.errors import InvalidInput, Problem
 REASONS = ("unsubscribed", "manual", "complained", "bounced")
 """From the weakest to the strongest: a stronger reason replaces a weaker one, never the other way round."""
 
-_ADDRESS_KINDS = {"email": "email", "sms": "phone", "voice": "phone", "webpush": "push_endpoint"}
+ADDRESS_KINDS = {"email": "email", "sms": "phone", "voice": "phone", "webpush": "push_endpoint"}
+"""The kind of identity that is the address of a channel."""
 _ERASED = "erased:"
 
 
@@ -41,9 +42,9 @@ def normalise(channel: str, address: str, region: str = identities.DEFAULT_REGIO
     Raises:
         InvalidInput: the channel has no addresses, or this cannot be one.
     """
-    kind = _ADDRESS_KINDS.get(channel)
+    kind = ADDRESS_KINDS.get(channel)
     if kind is None:
-        words = ", ".join(_ADDRESS_KINDS)
+        words = ", ".join(ADDRESS_KINDS)
         raise InvalidInput(Problem(f"addresses of {channel!r} cannot be suppressed", f"one of {words}", path="channel"))
     return identities.normalise(kind, address, region)
 
@@ -117,3 +118,15 @@ async def listing(
         {"channel": channel, "c": after[0], "a": after[1], "limit": limit},
     )
     return [dict(row) for row in rows.mappings()]
+
+
+async def welcome(connection: AsyncConnection, contact_id: int, channels: Iterable[str]) -> None:
+    """Who agrees anew is no longer suppressed for having unsubscribed; other reasons stay."""
+    for channel in sorted(set(channels) & set(ADDRESS_KINDS)):
+        await connection.execute(
+            text(
+                "delete from suppression where channel = :channel and reason = 'unsubscribed' and address in "
+                "(select value from identity where contact_id = :id and kind = :kind)"
+            ),
+            {"channel": channel, "id": contact_id, "kind": ADDRESS_KINDS[channel]},
+        )

@@ -43,6 +43,7 @@ class ConsentIn(_Strict):
     granted: bool
     at: AwareDatetime | None = Field(None, description="When it was said; now if left out. What was said last holds")
     evidence: dict[str, Any] = Field({}, description="What proves it: the form, the text, the IP address …")
+    confirm: bool = Field(False, description="Double opt-in: a letter asks the contact; nothing is granted before")
 
 
 class ContactIn(_Strict):
@@ -61,6 +62,12 @@ class ContactIn(_Strict):
     add_tags: list[str] = []
     remove_tags: list[str] = []
     consents: list[ConsentIn] = []
+    company: str | None = Field(
+        None,
+        max_length=200,
+        description="The key of its company, made if it is new; empty takes it out",
+        examples=["acme.com"],
+    )
 
     def item(self) -> profiles.Item:
         """The same, as `profiles.upsert` takes it."""
@@ -71,7 +78,8 @@ class ContactIn(_Strict):
             time_zone=self.time_zone,
             add_tags=self.add_tags,
             remove_tags=self.remove_tags,
-            consents=[profiles.ConsentItem(c.channel, c.purpose, c.granted, c.at, c.evidence) for c in self.consents],
+            consents=[profiles.ConsentItem(**dict(consent)) for consent in self.consents],
+            company=self.company,
         )
 
 
@@ -117,6 +125,15 @@ class ConsentOut(BaseModel):
     changed_at: datetime
 
 
+class RequestOut(BaseModel):
+    """A consent that waits for the contact's confirmation."""
+
+    channel: str
+    purpose: str
+    asked_at: datetime
+    expires_at: datetime
+
+
 class ContactOut(BaseModel):
     """A contact as it stands in a list."""
 
@@ -128,6 +145,7 @@ class ContactOut(BaseModel):
     tags: list[str]
     attributes: dict[str, Any]
     identities: list[IdentityOut]
+    company: str | None = Field(None, description="The key of its company")
 
 
 class ContactPage(BaseModel):
@@ -166,6 +184,7 @@ class ContactDetail(ContactOut):
     """All there is to know about one contact."""
 
     consents: list[ConsentOut]
+    pending: list[RequestOut] = Field(description="Consents that wait for the contact's confirmation")
     enrollments: list[EnrollmentOut] = Field(description="Newest first, a hundred at most")
     timeline: list[MomentOut] = Field(description="Newest first")
     older: str | None = Field(description="Ask with this `before` for older moments; null at the end")

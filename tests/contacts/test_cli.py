@@ -6,6 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import text
+
+from contacts import optin
+from core.clock import now
 from core.database import Database
 
 
@@ -40,6 +44,31 @@ async def test_from_the_file_to_erasure(database: Database, tmp_path: Path) -> N
     assert answer(database, tmp_path, "suppression", "list")[0]["address"] == "anna@x.com"
     assert kaskad(database, tmp_path, "contacts", "erase", "email:anna@x.com", "--yes").returncode == 0
     assert answer(database, tmp_path, "contacts", "list") == []
+
+
+async def test_an_import_asks_those_who_agreed_and_grants_nothing(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text("email,agreed\nanna@x.com,yes\nboris@x.com,no\nvera@x.com,\n")
+    consent = ("--consent-column", "agreed", "--consent", "email:marketing", "--confirm")
+    report = answer(database, tmp_path, "contacts", "import", str(path), *consent)
+    assert (report["created"], report["rejected"]) == (3, 0)
+    async with database.begin() as connection:
+        asked = await connection.execute(
+            text("select r.address, r.channel, r.purpose, r.source, r.evidence, r.told_at from consent_request r")
+        )
+        [request] = asked.all()
+        said = await connection.execute(
+            text(
+                "select i.value, k.granted from consent k join identity i on i.contact_id = k.contact_id and "
+                "i.kind = 'email'"
+            )
+        )
+        assert [tuple(row) for row in said] == [("boris@x.com", False)]  # who refused needs no letter
+        assert tuple(request)[:4] == ("anna@x.com", "email", "marketing", "import")
+        assert (request.evidence["line"], request.told_at) == (2, None)
+        assert await optin.tell(connection, now()) == 1  # her letter's event
+    shown = answer(database, tmp_path, "contacts", "show", "email:anna@x.com")
+    assert [record["granted"] for record in shown["consent_history"]] == []
 
 
 async def test_errors_are_said_in_words(database: Database, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from contacts import Item, get, upsert
 from contacts.columns import Options
+from contacts.erasure import erase
 from contacts.importing import Report, import_file
 from contacts.profiles import find
 from core.database import Database
@@ -194,6 +195,7 @@ _SCRIPT = """
 import asyncio, sys
 from pathlib import Path
 from contacts.columns import Options
+from contacts.erasure import erase
 from contacts.importing import import_file
 from core.database import Database
 options = Options(consent_column="consent", consents=(("email", "marketing"),))
@@ -232,3 +234,15 @@ async def test_a_killed_import_goes_on_where_it_stopped(database: Database, tmp_
         "consent_record": 19_980,
     }
     assert [row[0] for row in rejected(report)] == ["line", *(str(n + 2) for n in range(50, 20_000, 1000))]
+
+
+async def test_an_erased_anonymous_id_does_not_become_usable_again(database: Database, tmp_path: Path) -> None:
+    async with database.begin() as connection:
+        [made] = await upsert(connection, [Item(identities={"anonymous_id": "device-1"})])
+        assert made.contact_id is not None
+        await erase(connection, made.contact_id)
+    path = table(tmp_path / "people.csv", ["email", "anonymous_id"], ["a@x.com", "device-1"], ["b@x.com", "device-2"])
+    report = await import_file(database, path)
+    assert (report.accepted, report.rejected) == (1, 1)
+    assert rejected(report)[1][2] == "the anonymous id belonged to a contact who was erased"
+    assert await counts(database) == {"contact": 1, "identity": 2, "consent": 0, "consent_record": 0}
