@@ -1,45 +1,50 @@
 """Comparing one value with what a criterion states: the operators, in Python and in SQL.
 
-A value is anything JSON knows. It may be missing, and null counts as missing. A missing value passes only `ne`,
-`not_in` and `exists: false`. Comparing never fails: a value of another type simply does not pass, so a text in a row
-does no harm to `{gte: 18}`. Both twins agree on every JSON value; a property test holds them to it.
+A value is anything JSON knows. It may be missing, and null counts as missing. A missing value passes only `exists:
+false`, `empty: true` and the denials (`ne`, `not_in` and so on), which hold exactly where what they deny does not.
+Comparing never fails: a value of another type simply does not pass, so a text in a row does no harm to `{gte: 18}`.
+Both twins agree on every JSON value; a property test holds them to it.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from decimal import Decimal
+from datetime import UTC, date, datetime
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import (
-    Boolean,
-    ColumnElement,
-    DateTime,
-    Interval,
-    Numeric,
-    Text,
-    and_,
-    bindparam,
-    case,
-    cast,
-    func,
-    literal,
-    literal_column,
-    or_,
-)
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import ColumnElement
 
-from core.clock import now as present
+from core.clock import installation_zone
 from core.documents import did_you_mean, pointer
 from core.errors import Problem
-from segments import words
+from segments import operands, patterns, periods, sqltests, words
+from segments.operands import LIST_LIMIT, NEGATIONS, OPERATORS, ORDERED, TEXT_LIMIT, is_number, storable
+from segments.periods import CONTACT, INSTALLATION
+from segments.sqltests import NOW, ZONE, decimal, moment_expression, order
+
+__all__ = [
+    "LIST_LIMIT",
+    "MISSING",
+    "NOW",
+    "OPERATORS",
+    "ORDERED",
+    "SOME_TIME",
+    "TEXT_LIMIT",
+    "ZONE",
+    "Comparison",
+    "holds",
+    "is_contacts_own",
+    "moment_expression",
+    "order",
+    "pairs",
+    "parse",
+    "phrase",
+    "same",
+    "storable",
+]
 
 MISSING: Final = object()
-LIST_LIMIT = 1000
-TEXT_LIMIT = 1000
-
-ORDERED = ("gt", "gte", "lt", "lte", "before", "after")
-OPERATORS = ("eq", "ne", *ORDERED, "between", "in", "not_in", "contains", "starts", "ends", "exists")
+SOME_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 _SAID = {
     "eq": "is",
@@ -51,12 +56,22 @@ _SAID = {
     "before": "is before",
     "after": "is after",
     "contains": "contains",
+    "not_contains": "does not contain",
+    "contains_any": "has one of",
+    "contains_all": "has all of",
     "starts": "starts with",
+    "not_starts": "does not start with",
     "ends": "ends with",
+    "not_ends": "does not end with",
+    "like": "is like",
+    "not_like": "is not like",
+    "regexp": "matches",
+    "not_regexp": "does not match",
+    "in": "is one of",
+    "not_in": "is none of",
+    "date": "is",
+    "anniversary": "has its anniversary",
 }
-
-NOW: ColumnElement[datetime] = bindparam("now", callable_=present, type_=DateTime(timezone=True))
-"""The present moment in clauses. Bound when the statement runs, unless `now` is given as a parameter."""
 
 
 class Comparison(BaseModel):
@@ -67,13 +82,32 @@ class Comparison(BaseModel):
     operator: str
     operand: Any
 
-    def holds(self, value: Any, now: datetime) -> bool:
-        """Whether a JSON value (or MISSING) passes."""
-        return holds(self.operator, self.operand, value, now)
+    def holds(self, value: Any, now: datetime, zone: str | None = None) -> bool:
+        """Whether a JSON value (or MISSING) passes; `zone` says whose today it is, the installation's if None."""
+        return holds(self.operator, self.operand, value, now, zone)
 
-    def clause(self, element: ColumnElement[Any]) -> ColumnElement[bool]:
+    def clause(self, element: ColumnElement[Any], zone: ColumnElement[Any] = ZONE) -> ColumnElement[bool]:
         """The same over a JSONB expression; never null."""
-        return func.coalesce(_clause(self.operator, self.operand, element), False, type_=Boolean)
+        return sqltests.on_json(self.operator, self.operand, element, zone)
+
+    def on_text(self, column: ColumnElement[Any], *, sure: bool = True) -> ColumnElement[bool]:
+        """The same over a text expression; never null, if `sure`."""
+        return sqltests.on_text(self.operator, self.operand, column, sure=sure)
+
+    def on_number(self, number: ColumnElement[Any], *, sure: bool = True) -> ColumnElement[bool]:
+        """The same over a numeric expression; never null, if `sure`."""
+        return sqltests.on_number(self.operator, self.operand, number, sure=sure)
+
+    def on_moment(
+        self, moment: ColumnElement[Any], zone: ColumnElement[Any] = ZONE, *, sure: bool = True
+    ) -> ColumnElement[bool]:
+        """The same over a timestamptz expression; never null, if `sure`."""
+        return sqltests.on_moment(self.operator, self.operand, moment, zone, sure=sure)
+
+    @property
+    def for_nothing(self) -> bool:
+        """Whether a missing value passes."""
+        return self.holds(MISSING, SOME_TIME)
 
     def words(self) -> str:
         """`is at least 18`."""
@@ -81,15 +115,19 @@ class Comparison(BaseModel):
         match self.operator:
             case "exists":
                 return "is known" if operand else "is not known"
-            case "between":
-                return f"is between {_said(operand[0])} and {_said(operand[1])}"
-            case "in" | "not_in":
-                return f"is {'one' if self.operator == 'in' else 'none'} of {', '.join(map(_said, operand))}"
-        return f"{_SAID[self.operator]} {_said(operand)}"
+            case "empty":
+                return "is empty" if operand else "is not empty"
+            case "between" | "not_between":
+                denied = "not " if self.operator == "not_between" else ""
+                return f"is {denied}between {_said(operand[0])} and {_said(operand[1])}"
+            case "date" if operand == "anniversary":
+                return "has its anniversary today"
+        said = ", ".join(map(_said, operand)) if isinstance(operand, list) else _said(operand)
+        return f"{_SAID[self.operator]} {said}"
 
     def fits(self, kind: str) -> bool:
         """Whether an attribute of type `kind` (see core.schema.contacts.ATTRIBUTE_TYPES) can be compared so."""
-        return kind in _kinds(self.operator, self.operand)
+        return kind in operands.types(self.operator, self.operand)
 
 
 def phrase(subject: str, tests: Sequence[Comparison]) -> str:
@@ -114,35 +152,46 @@ def parse(test: Any, path: tuple[str | int, ...], problems: list[Problem]) -> tu
         if operator not in OPERATORS:
             mend = did_you_mean(str(operator), OPERATORS) or "known: " + ", ".join(OPERATORS)
             problems.append(Problem(f"unknown operator {operator}", mend, path=pointer(where)))
-        elif wrong := _wrong(operator, operand):
+        elif wrong := operands.wrong(operator, operand):
             problems.append(Problem(*wrong, path=pointer(where)))
         else:
             made.append(Comparison(operator=operator, operand=operand))
     return tuple(made)
 
 
-def holds(operator: str, operand: Any, value: Any, now: datetime) -> bool:  # noqa: PLR0911 - one line an operator
+def holds(operator: str, operand: Any, value: Any, now: datetime, zone: str | None = None) -> bool:  # noqa: PLR0911 - one line an operator
     """Whether `value` (JSON, or MISSING) passes; the operand has been checked before."""
+    if positive := NEGATIONS.get(operator):
+        return not holds(positive, operand, value, now, zone)
     if value is None:
         value = MISSING
     match operator:
         case "exists":
-            return (value is not MISSING) is bool(operand)
+            return (value is not MISSING) is operand
+        case "empty":
+            return (value is MISSING or value in ("", [], {})) is operand
         case "eq":
             return same(value, operand)
-        case "ne":
-            return not same(value, operand)
         case "in":
             return any(same(value, one) for one in operand)
-        case "not_in":
-            return not any(same(value, one) for one in operand)
+        case "contains_any" | "contains_all":
+            held = (any(same(one, wanted) for one in value) for wanted in operand) if isinstance(value, list) else ()
+            return isinstance(value, list) and (any(held) if operator == "contains_any" else all(held))
         case "contains" if isinstance(value, list):
             return any(same(one, operand) for one in value)
-        case "contains" | "starts" | "ends":
+        case "contains" | "starts" | "ends" | "like" | "regexp":
             return isinstance(value, str) and isinstance(operand, str) and _text_holds(operator, operand, value)
         case "between":
             return _ordered("gte", operand[0], value, now) and _ordered("lte", operand[1], value, now)
+        case "date" | "anniversary":
+            return _dated(operator, operand, value, now, zone or installation_zone())
     return _ordered(operator, operand, value, now)
+
+
+def is_contacts_own(operand: str) -> bool:
+    """Whether the operand of `date` or `anniversary` asks for the contact's time zone by name."""
+    period = periods.read(operand)
+    return period is not None and period.zone == CONTACT
 
 
 def _said(operand: Any) -> str:
@@ -151,24 +200,51 @@ def _said(operand: Any) -> str:
 
 def same(value: Any, other: Any) -> bool:
     """Equality of JSON scalars: numbers by value, no coercion between types; lists and objects equal nothing."""
-    if _is_number(value) and _is_number(other):
-        return _decimal(value) == _decimal(other)
+    if is_number(value) and is_number(other):
+        return decimal(value) == decimal(other)
     return type(value) is type(other) and isinstance(value, str | bool) and bool(value == other)
 
 
 def _text_holds(operator: str, operand: str, value: str) -> bool:
-    if operator == "contains":
-        return operand in value
-    return value.startswith(operand) if operator == "starts" else value.endswith(operand)
+    match operator:
+        case "contains":
+            return operand in value
+        case "starts":
+            return value.startswith(operand)
+        case "ends":
+            return value.endswith(operand)
+        case "like":
+            return patterns.is_like(operand, value)
+    return patterns.matches(operand, value)
+
+
+def _dated(operator: str, operand: str, value: Any, now: datetime, zone: str) -> bool:
+    period, yearly = sqltests.period_of(operator, operand)
+    named = period.zone not in {None, CONTACT}
+    place = ZoneInfo(installation_zone() if period.zone == INSTALLATION else str(period.zone) if named else zone)
+    day = _day(value, place)
+    if day is None:
+        return False
+    test = periods.anniversary_holds if yearly else periods.holds
+    return test(period, day, now.astimezone(place).date())
+
+
+def _day(value: Any, zone: ZoneInfo) -> date | None:
+    if not isinstance(value, str) or (moment := words.moment(value)) is None:
+        return None
+    try:
+        return moment.date() if words.is_day(value) else moment.astimezone(zone).date()
+    except OverflowError:  # the last hours of the year 9999
+        return None
 
 
 def _ordered(operator: str, operand: Any, value: Any, now: datetime) -> bool:
     left: Any
     right: Any
-    if _is_number(operand):
-        if not _is_number(value):
+    if is_number(operand):
+        if not is_number(value):
             return False
-        left, right = _decimal(value), _decimal(operand)
+        left, right = decimal(value), decimal(operand)
     else:
         if not isinstance(value, str) or (read := words.moment(value)) is None:
             return False
@@ -190,168 +266,4 @@ def _moment(operand: str, now: datetime) -> datetime:
     at = words.moment(operand)
     if at is None:
         raise ValueError(f"{operand} is not a moment")
-    return at
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _decimal(value: float) -> Decimal:
-    """Exact for integers; for floats the shortest decimal, which is what PostgreSQL is given."""
-    return Decimal(value) if isinstance(value, int) else Decimal(repr(value))
-
-
-# --- the same in SQL
-
-
-def _plain(element: ColumnElement[Any]) -> ColumnElement[Any]:
-    """A JSON text without its quotes."""
-    return element.op("#>>", return_type=Text())(literal_column("'{}'::text[]"))
-
-
-def _clause(operator: str, operand: Any, element: ColumnElement[Any]) -> ColumnElement[bool]:  # noqa: PLR0911 - one line an operator
-    match operator:
-        case "exists":
-            present_one = func.coalesce(func.jsonb_typeof(element), "null") != "null"
-            return present_one if operand else ~present_one
-        case "eq":
-            return element == literal(operand, JSONB)
-        case "ne":
-            return element.is_distinct_from(literal(operand, JSONB))
-        case "in":
-            return or_(*(element == literal(one, JSONB) for one in operand))
-        case "not_in":
-            return and_(*(element.is_distinct_from(literal(one, JSONB)) for one in operand))
-        case "contains" | "starts" | "ends":
-            return _text_clause(operator, operand, element)
-        case "between":
-            return and_(_order_clause("gte", operand[0], element), _order_clause("lte", operand[1], element))
-    return _order_clause(operator, operand, element)
-
-
-def _text_clause(operator: str, operand: Any, element: ColumnElement[Any]) -> ColumnElement[bool]:
-    kind, text = func.jsonb_typeof(element), _plain(element)
-    if operator == "contains":
-        # An array contains a scalar that is one of its elements (PostgreSQL manual, "jsonb Containment").
-        in_array = element.op("@>", return_type=Boolean())(literal(operand, JSONB))
-        in_text: Any = func.strpos(text, operand) > 0 if isinstance(operand, str) else literal(False)
-        return case((kind == "string", in_text), (kind == "array", in_array), else_=False)
-    if operator == "starts":
-        return and_(kind == "string", func.starts_with(text, operand))
-    return and_(kind == "string", func.right(text, len(operand)) == operand)
-
-
-def _order_clause(operator: str, operand: Any, element: ColumnElement[Any]) -> ColumnElement[bool]:
-    # CASE, because PostgreSQL may evaluate the sides of AND in any order, and a cast of other text would fail.
-    left: ColumnElement[Any]
-    text = _plain(element)
-    if _is_number(operand):
-        left = case((func.jsonb_typeof(element) == "number", cast(text, Numeric)))
-        return order(operator, left, literal(_decimal(operand), Numeric))
-    readable = and_(func.jsonb_typeof(element) == "string", text.op("~")(f"^(?:{words.MOMENT})$"))
-    left = case((readable, cast(text, DateTime(timezone=True))))
-    return order(operator, left, moment_expression(operand))
-
-
-def moment_expression(operand: str) -> ColumnElement[Any]:
-    """A day, a moment or `now-30d` as SQL."""
-    distance = words.relative(operand)
-    if distance is not None:
-        return NOW + literal(distance, Interval)
-    return literal(words.moment(operand), DateTime(timezone=True))
-
-
-def order(operator: str, left: ColumnElement[Any], right: ColumnElement[Any]) -> ColumnElement[bool]:
-    """An ordering operator between two expressions of one type."""
-    match operator:
-        case "gt" | "after":
-            return left > right
-        case "gte":
-            return left >= right
-        case "lt" | "before":
-            return left < right
-    return left <= right
-
-
-# --- what operands are allowed
-
-
-def _wrong(operator: str, operand: Any) -> tuple[str, str] | None:  # noqa: PLR0911 - one line an operator
-    """What is wrong with an operand, and the mend."""
-    match operator:
-        case "exists":
-            return None if isinstance(operand, bool) else ("exists takes true or false", "write exists: true")
-        case "in" | "not_in":
-            return _wrong_list(operator, operand)
-        case "between":
-            if not isinstance(operand, list) or len(operand) != 2:
-                return "between takes two values", "write between: [18, 30]"
-            if _is_number(operand[0]) != _is_number(operand[1]):
-                return "between takes two numbers or two dates", "write between: [18, 30]"
-            return _wrong_order(operator, operand[0]) or _wrong_order(operator, operand[1])
-        case "starts" | "ends" | "contains":
-            if operator != "contains" and not isinstance(operand, str):
-                return f"{operator} takes a text", "put the value in quotes"
-            return _wrong_scalar(operand) or (("an empty text is in everything", "") if operand == "" else None)
-        case "eq" | "ne":
-            return _wrong_scalar(operand)
-    return _wrong_order(operator, operand)
-
-
-def _wrong_list(operator: str, operand: Any) -> tuple[str, str] | None:
-    if not isinstance(operand, list) or not operand:
-        return f"{operator} takes a list with at least one value", f"write {operator}: [one, two]"
-    if len(operand) > LIST_LIMIT:
-        return f"more than {LIST_LIMIT} values in a list", "use a segment with a list of members"
-    return next((wrong for one in operand if (wrong := _wrong_scalar(one))), None)
-
-
-def _wrong_scalar(operand: Any) -> tuple[str, str] | None:
-    if operand is None:
-        return "there is no value here", "write a value, or exists: false for contacts without one"
-    if not isinstance(operand, str | int | float | bool):
-        return "a text, a number, true or false is expected here", ""
-    if isinstance(operand, str) and len(operand) > TEXT_LIMIT:
-        return f"a text of more than {TEXT_LIMIT} characters", "shorten it"
-    if isinstance(operand, str) and not storable(operand):
-        return "a text with a character that cannot be stored", "take it out"
-    if isinstance(operand, float) and operand - operand != 0:
-        return "this is not a finite number", ""
-    return None
-
-
-def storable(text: str) -> bool:
-    """Whether PostgreSQL can hold a text: no NUL, and no half of a surrogate pair."""
-    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
-def _wrong_order(operator: str, operand: Any) -> tuple[str, str] | None:
-    if _is_number(operand) and operator not in {"before", "after"}:
-        return _wrong_scalar(operand)
-    if isinstance(operand, str) and (words.moment(operand) or words.relative(operand) is not None):
-        return None
-    asks = "a date" if operator in {"before", "after"} else "a number or a date"
-    return f"{operator} takes {asks}, not {operand!r}", "write a number, 2026-05-09, or now-30d"
-
-
-def _kinds(operator: str, operand: Any) -> set[str]:
-    """The attribute types that an operator with this operand makes sense for."""
-    if operator == "exists":
-        return {"text", "number", "boolean", "date", "datetime", "list"}
-    if operator == "contains":
-        return {"list", "text"} if isinstance(operand, str) else {"list"}
-    if operator in {"starts", "ends"}:
-        return {"text"}
-    values = operand if isinstance(operand, list) else [operand]
-    return set.intersection(*(_value_kinds(operator, value) for value in values))
-
-
-def _value_kinds(operator: str, value: Any) -> set[str]:
-    if isinstance(value, bool):
-        return {"boolean"}
-    if _is_number(value):
-        return {"number"}
-    if operator in ORDERED or operator == "between":
-        return {"date", "datetime"}
-    return {"text", "date", "datetime"} if words.moment(value) else {"text"}
+    return at.astimezone(UTC)

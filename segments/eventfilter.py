@@ -16,10 +16,19 @@ from core.documents import Path, pointer
 from core.errors import Problem
 from segments import comparison
 from segments.comparison import MISSING
+from segments.operands import DATED
 
 PREFIX = "event."
 _TESTS_LIMIT = 50
 _NAME_LIMIT = 200
+
+
+def is_property(key: Any) -> bool:
+    """Whether a key names a property of an event: `event.status`."""
+    if not isinstance(key, str) or not key.startswith(PREFIX):
+        return False
+    name = key.removeprefix(PREFIX)
+    return 0 < len(name) <= _NAME_LIMIT and comparison.storable(name)
 
 
 def parse(data: Any, path: Path, problems: list[Problem], *, correlated: bool = False) -> dict[str, Any]:
@@ -41,7 +50,7 @@ def parse(data: Any, path: Path, problems: list[Problem], *, correlated: bool = 
     made = {}
     for key, test in data.items():
         name = str(key).removeprefix(PREFIX)
-        if name == key or not 0 < len(name) <= _NAME_LIMIT or not comparison.storable(name):
+        if not is_property(key):
             mend = f"did you mean event.{name.rsplit('.', 1)[-1]}?"
             problems.append(Problem(f"{key} is not a property of the event", mend, path=pointer((*path, key))))
             continue
@@ -61,7 +70,10 @@ def _check(test: Any, path: Path, problems: list[Problem], *, correlated: bool) 
         test = {key: value for key, value in test.items() if key != "same"}
         if not test:
             return
-    comparison.parse(test, path, problems)
+    for one in comparison.parse(test, path, problems):
+        if one.operator in DATED and comparison.is_contacts_own(one.operand):
+            message = "events are looked at by the installation's clock, not by the contact's"
+            problems.append(Problem(message, "leave the time zone out, or name one", path=pointer(path)))
 
 
 def matches(

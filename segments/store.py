@@ -11,13 +11,14 @@ from typing import Any
 from sqlalchemy import delete, exists, func, insert, null, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contacts import identities
 from core import documents
 from core.documents import Document, did_you_mean
 from core.errors import Conflict, InvalidInput, NotFound, Problem
-from core.schema.contacts import contact, identity
+from core.schema.contacts import identity
 from core.schema.segments import segment, segment_member
 from segments import criteria as language
-from segments import membership
+from segments import membership, naming, tracking, versions
 from segments.criteria import Criteria
 
 EVERYBODY = "all"
@@ -97,13 +98,16 @@ def _list_problems(document: Document) -> list[Problem]:
     ]
 
 
-async def publish(connection: AsyncConnection, source: str | bytes, file: str = "") -> PublishedSegment:
-    """Store a segment, new or changed.
+async def publish(
+    connection: AsyncConnection, source: str | bytes, file: str = "", by: str = "command"
+) -> PublishedSegment:
+    """Store a segment, new or changed; what is new or changed becomes its next version.
 
     Args:
         connection: an open transaction.
         source: the file's content.
         file: its name, for messages.
+        by: who publishes, for the version.
 
     Raises:
         InvalidInput: every problem: with the file, names that do not exist, members who are not contacts.
@@ -122,14 +126,30 @@ async def publish(connection: AsyncConnection, source: str | bytes, file: str = 
     stored = null() if written.criteria is None else written.criteria
     values = {"title": written.title, "criteria": stored, "source": content}
     if before is None:
-        statement: Any = insert(segment).values(name=written.name, **values)
-        await connection.execute(statement)
+        made = insert(segment).values(name=written.name, **values).returning(segment.c.id)
+        number = (await connection.execute(made)).scalar_one()
+        await versions.keep(connection, number, by)
     elif before.source != content:
-        await connection.execute(
-            update(segment).where(segment.c.id == before.id).values(**values, changed_at=func.now())
-        )
+        changed = update(segment).where(segment.c.id == before.id).values(**values, changed_at=func.now())
+        await connection.execute(changed)
+        await versions.keep(connection, before.id, by)
+        await tracking.renew(connection, written.name)
     added = await add_members(connection, written.name, await _members(connection, written)) if written.members else 0
     return PublishedSegment(written.name, before is None or before.source != content or added > 0)
+
+
+async def checked(connection: AsyncConnection, source: str | bytes, file: str = "") -> Criteria:
+    """The criteria of a segment's file, everything checked as when it is published.
+
+    Raises:
+        InvalidInput: every problem.
+        Conflict: it is a list.
+    """
+    written = parse(source, file)
+    await _check_names(connection, written)
+    if written.criteria is None:
+        raise Conflict(f"the segment {written.name} is a list; only criteria can be previewed")
+    return language.parse(written.criteria)
 
 
 async def _check_names(connection: AsyncConnection, written: Segment) -> None:
@@ -178,11 +198,12 @@ async def add_members(connection: AsyncConnection, name: str, contact_ids: Seque
         NotFound: no such segment.
         Conflict: its members follow from criteria.
     """
-    number = await _list_id(connection, name)
+    number = await list_id(connection, name)
+    await identities.hold_off_erasure(connection)
     rows = await connection.execute(
         text(
             "insert into segment_member (segment_id, contact_id) "
-            "select :segment, c.id from contact c where c.id = any(:ids) on conflict do nothing"
+            "select :segment, c.id from contact c where c.id = any(:ids) order by c.id on conflict do nothing"
         ),
         {"segment": number, "ids": list(contact_ids)},
     )
@@ -191,7 +212,7 @@ async def add_members(connection: AsyncConnection, name: str, contact_ids: Seque
 
 async def remove_members(connection: AsyncConnection, name: str, contact_ids: Sequence[int]) -> int:
     """Take contacts off a segment's list; gives how many were on it. Raises like `add_members`."""
-    number = await _list_id(connection, name)
+    number = await list_id(connection, name)
     rows = await connection.execute(
         delete(segment_member).where(
             segment_member.c.segment_id == number, segment_member.c.contact_id.in_(list(contact_ids))
@@ -200,14 +221,22 @@ async def remove_members(connection: AsyncConnection, name: str, contact_ids: Se
     return rows.rowcount
 
 
-async def _list_id(connection: AsyncConnection, name: str) -> int:
-    row = await _row(connection, name)
+async def existing(connection: AsyncConnection, contact_ids: Sequence[int]) -> set[int]:
+    """Those of the numbers that are contacts."""
+    rows = await connection.execute(text("select id from contact where id = any(:ids)"), {"ids": list(contact_ids)})
+    return set(rows.scalars())
+
+
+async def list_id(connection: AsyncConnection, name: str) -> int:
+    """The number of a segment that has a list. Raises NotFound, and Conflict if its members follow from criteria."""
+    row = await row_of(connection, name)
     if row.criteria is not None:
         raise Conflict(f"the members of {name} follow from its criteria; only lists take members")
     return int(row.id)
 
 
-async def _row(connection: AsyncConnection, name: str) -> Any:
+async def row_of(connection: AsyncConnection, name: str) -> Any:
+    """A segment as the database has it. Raises NotFound, with what may have been meant."""
     row = (await connection.execute(select(segment).where(segment.c.name == name))).one_or_none()
     if row is None:
         known = tuple((await connection.execute(select(segment.c.name))).scalars())
@@ -224,54 +253,59 @@ async def criteria_of(connection: AsyncConnection, name: str) -> dict[str, Any] 
     """
     if name == EVERYBODY:
         return None
-    await _row(connection, name)
+    await row_of(connection, name)
     return {"contact.segments": name}
 
 
-async def _members_are(connection: AsyncConnection, name: str) -> Criteria | None:
+async def members_are(connection: AsyncConnection, name: str) -> Criteria | None:
+    """The same, parsed. Raises NotFound."""
     data = await criteria_of(connection, name)
     return None if data is None else language.parse(data)
 
 
+async def delete_segment(connection: AsyncConnection, name: str) -> None:
+    """Delete a segment with its list, versions and growth; its contacts stay.
+
+    Raises:
+        NotFound: no such segment.
+        Conflict: another segment, a journey that somebody may be in, or a broadcast under way names it.
+    """
+    row = await row_of(connection, name)
+    users = await naming.users(connection, name)
+    if users:
+        raise Conflict(f"{name} is named by {', '.join(users[:5])}; change that first")
+    await connection.execute(delete(segment).where(segment.c.id == row.id))
+
+
+async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
+    """One segment as it is listed, with its source and criteria. Raises NotFound."""
+    row = await row_of(connection, name)
+    words = None if row.criteria is None else language.parse(row.criteria).words()
+    return {**_listed(row), "created_at": row.created_at, "words": words, "source": row.source}
+
+
 async def listing(connection: AsyncConnection) -> list[dict[str, Any]]:
-    """All segments, in the order of their names: name, title, kind (criteria or list), changed_at."""
+    """All segments, in the order of their names: name, title, kind (criteria or list), version, contacts (where they
+    are kept), changed_at."""
     rows = await connection.execute(select(segment).order_by(segment.c.name))
-    return [
-        {
-            "name": row.name,
-            "title": row.title,
-            "kind": "list" if row.criteria is None else "criteria",
-            "changed_at": row.changed_at,
-        }
-        for row in rows
-    ]
+    return [_listed(row) for row in rows]
 
 
-async def count(connection: AsyncConnection, name: str) -> int:
-    """How many contacts are in a segment. Raises NotFound."""
-    return await membership.count(connection, await _members_are(connection, name))
+def _listed(row: Any) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "title": row.title,
+        "kind": "list" if row.criteria is None else "criteria",
+        "version": row.version,
+        "contacts": row.members if row.tracking == "on" else None,
+        "changed_at": row.changed_at,
+    }
 
 
-async def members(connection: AsyncConnection, name: str, after: int, limit: int) -> list[dict[str, Any]]:
-    """A page of a segment's members, in the order of their ids: id, email, since (for lists). Raises NotFound."""
-    ids = await membership.page(connection, await _members_are(connection, name), after, limit)
-    email = (
-        select(func.min(identity.c.value))
-        .where(identity.c.contact_id == contact.c.id, identity.c.kind == "email")
-        .scalar_subquery()
-    )
-    since = (
-        select(segment_member.c.since)
-        .join(segment, segment.c.id == segment_member.c.segment_id)
-        .where(segment.c.name == name, segment_member.c.contact_id == contact.c.id)
-        .scalar_subquery()
-    )
-    rows = await connection.execute(
-        select(contact.c.id, email.label("email"), since.label("since"))
-        .where(contact.c.id.in_(ids))
-        .order_by(contact.c.id)
-    )
-    return [dict(row) for row in rows.mappings()]
+async def lists(connection: AsyncConnection) -> dict[str, bool]:
+    """Every segment, with whether it is a list."""
+    rows = await connection.execute(select(segment.c.name, segment.c.criteria.is_(None).label("is_list")))
+    return {row.name: row.is_list for row in rows}
 
 
 async def is_there(connection: AsyncConnection, name: str) -> bool:

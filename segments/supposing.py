@@ -17,6 +17,7 @@ from segments.criteria.counting import Count
 from segments.criteria.event import Event
 from segments.criteria.journey import Journey
 from segments.criteria.message import Message
+from segments.criteria.score import Score
 from segments.criteria.segment import Segment
 from segments.criteria.tag import Tag
 
@@ -48,6 +49,8 @@ class Supposed:
     """Whether added or removed."""
     consents: dict[tuple[str, str], bool] = field(default_factory=dict)
     """(channel, purpose) to granted."""
+    lists: dict[str, bool] = field(default_factory=dict)
+    """Lists that it was put on or taken off, by the name of the segment."""
 
 
 Holds = Callable[[int, Supposed, float], bool]
@@ -91,8 +94,12 @@ class Question:
                 return lambda contact, supposed, at: not item(contact, supposed, at)
             case Segment(criteria=inner) if inner is not None:
                 return self._made(inner)
+            case Segment():
+                return self._listed(criteria)
             case Attribute():
                 return self._attribute(criteria)
+            case Score():
+                return self._score(criteria)
             case Tag():
                 tests = [self._tag(test) for test in criteria.tests]
                 return lambda contact, supposed, at: all(test(contact, supposed, at) for test in tests)
@@ -127,30 +134,56 @@ class Question:
 
         return holds
 
-    def _tag(self, test: Comparison) -> Holds:
-        if test.operator == "exists":
-            some = self._asked(Tag(tests=(Comparison(operator="exists", operand=True),)))
-            wanted = bool(test.operand)
-            return lambda contact, supposed, _at: (contact in some or any(supposed.tags.values())) is wanted
-        names = test.operand if isinstance(test.operand, list) else [test.operand]
-        having = [(name, self._asked(Tag(tests=(Comparison(operator="eq", operand=name),)))) for name in names]
-        expected = test.operator not in {"ne", "not_in"}
+    def _score(self, criteria: Score) -> Holds:
+        """Scores of the database and of the simulation do not mix within one criterion that names several."""
+        passed = self._asked(criteria)
 
-        def holds(contact: int, supposed: Supposed, _at: float) -> bool:
-            return any(supposed.tags.get(name, contact in known) for name, known in having) is expected
+        def holds(contact: int, supposed: Supposed, at: float) -> bool:
+            if not any(name in supposed.attributes for name, _ in criteria.scores):
+                return contact in passed
+            moment = datetime.fromtimestamp(at, UTC)
+            values = {name: supposed.attributes.get(name) or 0 for name, _ in criteria.scores}
+            return all(test.holds(values[name], moment) for name, tests in criteria.scores for test in tests)
 
         return holds
 
+    def _tag(self, test: Comparison) -> Holds:
+        if test.operator in {"exists", "empty"}:
+            some = self._asked(Tag(tests=(Comparison(operator="exists", operand=True),)))
+            wanted = test.operand is (test.operator == "exists")
+            return lambda contact, supposed, _at: (contact in some or any(supposed.tags.values())) is wanted
+        names = test.operand if isinstance(test.operand, list) else [test.operand]
+        having = [(name, self._asked(Tag(tests=(Comparison(operator="eq", operand=name),)))) for name in names]
+        expected = test.operator not in {"ne", "not_in", "not_contains"}
+        enough = all if test.operator == "contains_all" else any
+
+        def holds(contact: int, supposed: Supposed, _at: float) -> bool:
+            return enough(supposed.tags.get(name, contact in known) for name, known in having) is expected
+
+        return holds
+
+    def _listed(self, criteria: Segment) -> Holds:
+        passed, name = self._asked(criteria), criteria.name
+        return lambda contact, supposed, _at: supposed.lists.get(name, contact in passed)
+
     def _consent(self, criteria: Consent) -> Holds:
         passed, pair = self._asked(criteria), (criteria.channel, criteria.purpose)
-        return lambda contact, supposed, _at: supposed.consents.get(pair, contact in passed)
+
+        def holds(contact: int, supposed: Supposed, _at: float) -> bool:
+            if pair not in supposed.consents:
+                return contact in passed
+            return criteria.state == ("granted" if supposed.consents[pair] else "refused")
+
+        return holds
 
     def _message(self, criteria: Message) -> Holds:
         passed = self._asked(criteria)
 
         def holds(contact: int, supposed: Supposed, at: float) -> bool:
             number = sum(
-                one.template == criteria.template and criteria.state in one.states and _lately(one.at, at, criteria)
+                criteria.state in one.states
+                and criteria.is_about(supposed.journey, one.template, one.channel)
+                and _lately(one.at, at, criteria)
                 for one in supposed.messages
             )
             return _counted(criteria.count, number, known=contact in passed, at=at)
@@ -159,9 +192,11 @@ class Question:
 
     def _event(self, criteria: Event) -> Holds:
         passed = self._asked(criteria)
+        if criteria.measures or criteria.one or criteria.when:  # asks for more than names and times, which are supposed
+            return lambda contact, _supposed, _at: contact in passed
 
         def holds(contact: int, supposed: Supposed, at: float) -> bool:
-            number = sum(name == criteria.name and _lately(when, at, criteria) for name, when in supposed.events)
+            number = sum(name in criteria.names and _lately(when, at, criteria) for name, when in supposed.events)
             return _counted(criteria.count, number, known=contact in passed, at=at)
 
         return holds
@@ -171,8 +206,7 @@ class Question:
 
         def holds(contact: int, supposed: Supposed, at: float) -> bool:
             begun = criteria.name == supposed.journey and criteria.state in {"entered", "running"}
-            now_in_it = begun and criteria.outcome is None and _lately(supposed.entered_at, at, criteria)
-            return now_in_it or contact in passed
+            return (begun and criteria.plain and _lately(supposed.entered_at, at, criteria)) or contact in passed
 
         return holds
 

@@ -1,131 +1,256 @@
-"""Who comes into a segment and who leaves it, as events of the log: `segment.entered` and `segment.left`.
+"""Segments whose members are kept up to date: who comes and who leaves, as events of the log.
 
-Segments that somebody listens to are tracked: the table `segment_presence` says who was in when it was last looked at,
-and what differs from that is written to the log in the same transaction. Contacts to whom something happened are looked
-at at once; everybody is gone through in pages over and over, because time passes and facts change without an event. A
-page is one transaction, and its effort is bounded by the members in it (200,000 contacts of whom half are members: 51
-pages in 0.2 s when nothing has changed). Who is in when tracking begins has not entered.
+`segment_presence` says who is in a tracked segment. What differs from that is written there and to the log, as
+`segment.entered` and `segment.left`, in one transaction. Three things make somebody be looked at:
+
+- an event of the log, for the segments that ask about events of its name (`look_at`);
+- a changed fact, which triggers note in `segment_look` while a tracked segment depends on its table (`look_on`);
+- time: segments whose criteria look at the clock are gone through again and again, by one query over everybody whose
+  difference to what is kept goes to `segment_look` as well (`sweep`). The others are gone through once a day.
+
+Looking asks the criteria anew, so it may happen twice, late or for nothing, and never does harm. A tracked segment is
+`beginning` until everybody has been looked at once; who is in by then has not entered.
 """
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import msgspec
-from sqlalchemy import text
+from sqlalchemy import Integer, Select, bindparam, func, insert, literal, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contacts import identities
 from core import eventlog
 from core.clock import now
-from segments import criteria, membership
+from core.schema.contacts import contact
+from core.schema.segments import segment_look, segment_presence
+from segments import criteria, dependencies, membership
 
 ENTERED = "segment.entered"
 LEFT = "segment.left"
 
-PAGE = 2000
-_LEAST_REST = timedelta(seconds=10)
-_REST_FACTOR = 9
-"""After going through everybody, rest so many times as long as it took."""
+PAGE = 5000
+LEAST_REST = timedelta(seconds=30)
+_REST_FACTOR = 19
+"""Going through everybody takes at most one part in twenty of a connection's time."""
+_DAILY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class _Tracked:
+    id: int
+    name: str
+    telling: bool
+    depends: tuple[str, ...]
+
+
+@dataclass
+class Questions:
+    """The statements of tracked segments, kept between calls; one for a process."""
+
+    state: int = -1
+    by_name: dict[str, Select[Any]] = field(default_factory=dict)
+
+    async def of(self, connection: AsyncConnection, name: str) -> Select[Any]:
+        """Which of `:ids` are in a segment."""
+        if name not in self.by_name:
+            self.by_name[name] = membership.matching_statement(await _resolved(connection, name))
+        return self.by_name[name]
+
+
+async def _resolved(connection: AsyncConnection, name: str) -> criteria.Criteria:
+    return await membership.resolve(connection, criteria.parse({"contact.segments": name}))
+
+
+# --- which segments are tracked
 
 
 async def listen(connection: AsyncConnection, names: Collection[str] | None) -> None:
-    """Track these segments (all, if None) from now on, and no others."""
+    """Track these segments (all, if None) and those that are kept because they are asked for; and no others."""
     wanted = {"names": sorted(names or ()), "all": names is None}
+    idle = "tracking is not null and not (:all or name = any(:names)) and coalesce(kept_until < now(), true)"
     await connection.execute(
+        text(f"delete from segment_presence p using segment s where s.id = p.segment_id and {idle}"),  # noqa: S608
+        wanted,
+    )
+    await connection.execute(
+        text(f"update segment set tracking = null, kept_until = null, depends = '{{}}' where {idle}"),  # noqa: S608
+        wanted,
+    )
+    rows = await connection.execute(
         text(
-            "delete from segment_presence p using segment s where s.id = p.segment_id and s.tracking is not null "
-            "and not (:all or s.name = any(:names))"
+            "select name from segment where tracking is null and (:all or name = any(:names) or kept_until > now()) "
+            "order by id"
         ),
         wanted,
     )
-    await connection.execute(
-        text("update segment set tracking = null where tracking is not null and not (:all or name = any(:names))"),
-        wanted,
-    )
+    for name in rows.scalars().all():
+        await begin(connection, name)
+
+
+async def begin(connection: AsyncConnection, name: str) -> None:
+    """Track a segment from now on."""
     await connection.execute(
         text(
-            "update segment set tracking = 'beginning', sweep_position = 0, sweep_begun_at = now(), "
-            "sweep_due_at = now() where tracking is null and (:all or name = any(:names))"
+            "update segment set tracking = 'beginning', depends = :depends, sweep_due_at = now() "
+            "where name = :name and tracking is null"
         ),
-        wanted,
+        {"name": name, "depends": await _depends(connection, name)},
     )
 
 
-async def look_at(connection: AsyncConnection, contact_ids: Sequence[int]) -> int:
+async def renew(connection: AsyncConnection, name: str) -> None:
+    """A segment was changed: find out anew what it and those that name it depend on, and go through them at once."""
+    rows = await connection.execute(text("select name, criteria, tracking from segment where criteria is not null"))
+    segments = {row.name: row for row in rows}
+    naming = {
+        one: {found.name for found in criteria.parse(row.criteria).references() if found.kind == "segment"}
+        for one, row in segments.items()
+    }
+    changed, before = {name}, set[str]()
+    while changed != before:
+        before = set(changed)
+        changed |= {one for one, named in naming.items() if named & changed}
+    for one in sorted(changed & segments.keys()):
+        if segments[one].tracking is not None:
+            await connection.execute(
+                text("update segment set depends = :depends, sweep_due_at = now() where name = :name"),
+                {"name": one, "depends": await _depends(connection, one)},
+            )
+
+
+async def _depends(connection: AsyncConnection, name: str) -> list[str]:
+    return sorted(dependencies.of((await _resolved(connection, name)).clause()))
+
+
+async def tracks(connection: AsyncConnection) -> bool:
+    """Whether any segment is tracked."""
+    found = await connection.execute(text("select exists (select from segment where tracking is not null)"))
+    return bool(found.scalar_one())
+
+
+# --- looking
+
+
+async def look_at(
+    connection: AsyncConnection, events: Iterable[tuple[int, str]], questions: Questions | None = None
+) -> int:
     """Look at contacts to whom something happened. The last thing of its transaction, as it writes to the log.
+
+    Args:
+        connection: an open transaction.
+        events: contact and name of each event.
+        questions: kept by whoever calls often.
 
     Returns:
         How many came or left.
     """
-    rows = await connection.execute(text("select id, name from segment where tracking = 'on' order by id for update"))
-    changes = 0
-    events: list[tuple[str, str, int]] = []
-    for row in rows.all():
-        members = await membership.matching(connection, criteria.parse({"contact.segments": row.name}), contact_ids)
-        before = set(
-            (
-                await connection.execute(
-                    text(
-                        "select contact_id from segment_presence where segment_id = :segment and contact_id = any(:ids)"
-                    ),
-                    {"segment": row.id, "ids": list(contact_ids)},
-                )
-            ).scalars()
-        )
-        events += await _write(connection, row.id, row.name, members, before)
-        changes += len(members ^ before)
-    await _tell(connection, events)
+    happened: dict[str, set[int]] = defaultdict(set)
+    for contact_id, name in events:
+        happened[name].add(contact_id)
+    tracked = await _tracked(connection)
+    work = {
+        one: {
+            contact_id
+            for name, ids in happened.items()
+            if dependencies.touched_by(one.depends, name)
+            for contact_id in ids
+        }
+        for one in tracked
+    }
+    told, changes = await _look(connection, work, questions or Questions())
+    await _tell(connection, told)
     return changes
 
 
-async def sweep(connection: AsyncConnection, limit: int = PAGE) -> bool:
-    """Go through the next page of the segment whose turn it is. The last thing of its transaction.
+async def look_on(connection: AsyncConnection, questions: Questions | None = None, limit: int = PAGE) -> int:
+    """Look at the next contacts of whom a fact changed, or whom a sweep found. The last thing of its transaction.
 
     Returns:
-        Whether there was one.
+        How many were taken from `segment_look`; 0 if nobody waits.
     """
-    row = (
-        await connection.execute(
-            text(
-                "select id, name, tracking, sweep_position, sweep_begun_at from segment where tracking is not null "
-                "and sweep_due_at <= now() order by sweep_due_at, id limit 1 for update skip locked"
-            )
-        )
-    ).first()
-    if row is None:
-        return False
-    found = await membership.page(connection, criteria.parse({"contact.segments": row.name}), row.sweep_position, limit)
-    last = found[-1] if len(found) == limit else None
-    before = set(
-        (
-            await connection.execute(
-                text(
-                    "select contact_id from segment_presence where segment_id = :segment and contact_id > :after "
-                    "and (cast(:last as bigint) is null or contact_id <= :last)"
-                ),
-                {"segment": row.id, "after": row.sweep_position, "last": last},
-            )
-        ).scalars()
+    tracked = await _tracked(connection)
+    taken = await connection.execute(
+        _TAKE,
+        {"limit": limit},
     )
-    events = await _write(connection, row.id, row.name, set(found), before)
-    begun = row.sweep_begun_at or now()
-    rest = max(_LEAST_REST, _REST_FACTOR * (now() - begun)) if last is None else timedelta()
-    await connection.execute(
-        text(
-            "update segment set sweep_position = :position, "
-            "tracking = case when :done then 'on' else tracking end, "
-            "sweep_begun_at = case when :done then null when sweep_begun_at is null then :begun "
-            "else sweep_begun_at end, sweep_due_at = :due where id = :id"
-        ),
-        {"id": row.id, "position": last or 0, "done": last is None, "begun": begun, "due": now() + rest},
-    )
-    await _tell(connection, events if row.tracking == "on" else [])
-    return True
+    rows = taken.all()
+    work = {
+        one: {
+            row.contact_id
+            for row in rows
+            if row.segment_id == one.id or (row.segment_id is None and row.cause in one.depends)
+        }
+        for one in tracked
+    }
+    events, _ = await _look(connection, work, questions or Questions())
+    await _begun(connection, sorted({row.segment_id for row in rows if row.segment_id is not None}))
+    await _tell(connection, events)
+    return len(rows)
 
 
-async def _write(
-    connection: AsyncConnection, segment_id: int, name: str, members: set[int], before: set[int]
-) -> list[tuple[str, str, int]]:
-    """Bring the table to what is true; gives (event, segment, contact) for each who came or left."""
+async def _tracked(connection: AsyncConnection) -> list[_Tracked]:
+    await identities.hold_off_erasure(connection)  # before any lock that an erasure waits for with contacts in hand
+    rows = await connection.execute(
+        text("select id, name, tracking, depends from segment where tracking is not null order by id for no key update")
+    )
+    return [_Tracked(row.id, row.name, row.tracking == "on", tuple(row.depends)) for row in rows]
+
+
+async def _look(
+    connection: AsyncConnection, work: Mapping[_Tracked, set[int]], questions: Questions
+) -> tuple[list[tuple[str, str, int]], int]:
+    """Bring what is kept up to date; gives the events that are to be told, and how many came or left."""
+    if not any(work.values()):
+        return [], 0
+    await connection.execute(membership.PLANNED)
+    state = (await connection.execute(text("select coalesce(sum(version), 0) + count(*) from segment"))).scalar_one()
+    if state != questions.state:
+        questions.by_name.clear()
+        questions.state = state
+    events: list[tuple[str, str, int]] = []
+    changes = 0
+    for one, ids in work.items():
+        if not ids:
+            continue
+        wanted = sorted(ids)
+        statement = await questions.of(connection, one.name)
+        members = set((await connection.execute(statement, {"ids": wanted})).scalars())
+        before = await _present(connection, one.id, wanted)
+        await _write(connection, one.id, members, before)
+        changes += len(members ^ before)
+        if one.telling:
+            events += [(ENTERED, one.name, number) for number in sorted(members - before)]
+            events += [(LEFT, one.name, number) for number in sorted(before - members)]
+    return events, changes
+
+
+_TAKE = text(
+    """
+    with turn as (
+        select segment_id from segment_look order by segment_id nulls first limit 1
+    ), next as (
+        select l.id from segment_look l, turn where l.segment_id is not distinct from turn.segment_id
+        order by l.id limit :limit for update of l skip locked
+    )
+    delete from segment_look l using next where l.id = next.id returning l.contact_id, l.cause, l.segment_id
+    """
+)
+
+
+async def _present(connection: AsyncConnection, segment_id: int, contact_ids: Sequence[int]) -> set[int]:
+    rows = await connection.execute(
+        text("select contact_id from segment_presence where segment_id = :segment and contact_id = any(:ids)"),
+        {"segment": segment_id, "ids": contact_ids},
+    )
+    return set(rows.scalars())
+
+
+async def _write(connection: AsyncConnection, segment_id: int, members: set[int], before: set[int]) -> None:
+    """Bring what is kept to what is true."""
     came, gone = sorted(members - before), sorted(before - members)
     if came:
         await connection.execute(
@@ -140,7 +265,6 @@ async def _write(
             text("delete from segment_presence where segment_id = :segment and contact_id = any(:ids)"),
             {"segment": segment_id, "ids": gone},
         )
-    return [*((ENTERED, name, contact) for contact in came), *((LEFT, name, contact) for contact in gone)]
 
 
 async def _tell(connection: AsyncConnection, events: Sequence[tuple[str, str, int]]) -> None:
@@ -150,7 +274,71 @@ async def _tell(connection: AsyncConnection, events: Sequence[tuple[str, str, in
         await eventlog.append(
             connection,
             [
-                eventlog.NewEvent(contact, numbers[event], at, msgspec.json.encode({"segment": name}))
-                for event, name, contact in events
+                eventlog.NewEvent(number, numbers[event], at, msgspec.json.encode({"segment": name}))
+                for event, name, number in events
             ],
         )
+
+
+# --- going through everybody
+
+
+async def sweep(connection: AsyncConnection) -> bool:
+    """Find, by one query, everybody whose membership in the segment whose turn it is differs from what is kept.
+
+    They are looked at by `look_on`; what was found before has to be worked off first.
+
+    Returns:
+        Whether there was a segment to go through.
+    """
+    row = (
+        await connection.execute(
+            text(
+                "select id, name, tracking, depends from segment s where tracking is not null "
+                "and sweep_due_at <= now() and not exists (select from segment_look l where l.segment_id = s.id) "
+                "order by sweep_due_at, id limit 1"
+            )
+        )
+    ).first()
+    if row is None:
+        return False
+    begun = now()
+    await connection.execute(membership.STREAMING)
+    members = select(contact.c.id).where((await _resolved(connection, row.name)).clause()).subquery("members")
+    await connection.execute(_difference(members), {"segment": row.id})
+    # One that begins is gone through again: what changed meanwhile was told to nobody.
+    rest = timedelta() if row.tracking == "beginning" else _rest(row.depends, now() - begun)
+    await connection.execute(
+        text("update segment set sweep_due_at = :due where id = :id"), {"id": row.id, "due": now() + rest}
+    )
+    await _begun(connection, [row.id])
+    return True
+
+
+async def _begun(connection: AsyncConnection, segment_ids: Sequence[int]) -> None:
+    """Segments of which everybody who was found has been looked at are no longer beginning."""
+    await connection.execute(
+        text(
+            "update segment s set tracking = 'on' where id = any(:ids) and tracking = 'beginning' "
+            "and not exists (select from segment_look l where l.segment_id = s.id)"
+        ),
+        {"ids": list(segment_ids)},
+    )
+
+
+def _rest(depends: Sequence[str], took: timedelta) -> timedelta:
+    if dependencies.TIME not in depends:
+        return _DAILY
+    return max(LEAST_REST, _REST_FACTOR * took)
+
+
+def _difference(members: Any) -> Any:
+    segment = bindparam("segment", type_=Integer)
+    kept = select(segment_presence.c.contact_id).where(segment_presence.c.segment_id == segment).subquery("kept")
+    both = members.join(kept, kept.c.contact_id == members.c.id, full=True)
+    differing = (
+        select(func.coalesce(members.c.id, kept.c.contact_id), literal("sweep"), segment)
+        .select_from(both)
+        .where(or_(members.c.id.is_(None), kept.c.contact_id.is_(None)))
+    )
+    return insert(segment_look).from_select(["contact_id", "cause", "segment_id"], differing)

@@ -17,16 +17,17 @@ _UNIT_WORDS = {
 _PART = re.compile(r"([0-9]{1,9}) ?([a-z]+)(?: |$|(?=[0-9]))")
 _RELATIVE = re.compile(r"now(?: ?([+-]) ?([0-9a-z ]+))?")
 
-_DAY = (
+DAY = (
     r"(?:[1-9][0-9]{3}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
     r"|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
     r"|(?:[1-9][0-9](?:0[48]|[2468][048]|[13579][26])|(?:[2468][048]|[13579][26])00)-02-29)"
 )
 _CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,6})?)?"
-MOMENT = rf"{_DAY}(?:[T ]{_CLOCK}(?:Z|[+-](?:0[0-9]|1[0-4]):?[0-5][0-9])?)?"
+MOMENT = rf"{DAY}(?:[T ]{_CLOCK}(?:Z|[+-](?:0[0-9]|1[0-4]):?[0-5][0-9])?)?"
 """ISO 8601 days and moments that exist in the calendar. Python and PostgreSQL read this expression alike, so a text
 that matches can be cast in either without an error."""
 _MOMENT = re.compile(MOMENT)
+_DAY = re.compile(DAY)
 
 
 def duration(words: str) -> timedelta | None:
@@ -52,6 +53,11 @@ def moment(words: str) -> datetime | None:
         return None
     at = datetime.fromisoformat(words)
     return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def is_day(words: str) -> bool:
+    """Whether this is a day without a time."""
+    return _DAY.fullmatch(words) is not None
 
 
 def relative(words: str) -> timedelta | None:

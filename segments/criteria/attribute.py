@@ -4,14 +4,15 @@ import re
 from collections.abc import Iterator
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, and_
+from sqlalchemy import ColumnElement, and_, func
 from sqlalchemy.dialects.postgresql import JSONB
 
 from core.schema.contacts import contact
 from segments import comparison
+from segments.comparison import ZONE
 from segments.criteria.base import Context, Leaf, Reference
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 
 
 class Attribute(Leaf):
@@ -25,16 +26,16 @@ class Attribute(Leaf):
     def read(cls, key: str, value: Any, context: Context) -> Self | None:
         """Read `contact.<name>: test`."""
         name = key.removeprefix("contact.")
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             context.problem(f"{name!r} cannot be the name of an attribute", "use letters, digits and _")
             return None
-        tests = comparison.parse(value, context.path, context.problems)
+        tests = context.tests(value)
         return cls(name=name, tests=tests, path=context.pointer)
 
     def clause(self) -> ColumnElement[bool]:
         """Comparisons over `contact.attributes -> name`."""
         element = contact.c.attributes.op("->", return_type=JSONB())(self.name)
-        return and_(*(test.clause(element) for test in self.tests))
+        return and_(*(test.clause(element, contact_zone()) for test in self.tests))
 
     def words(self) -> str:
         """`city is Moscow`."""
@@ -43,3 +44,8 @@ class Attribute(Leaf):
     def references(self) -> Iterator[Reference]:
         """The attribute, with how it is compared."""
         yield Reference("attribute", self.name, self.path, self.tests)
+
+
+def contact_zone() -> ColumnElement[str]:
+    """The contact's own time zone; the installation's where it is not known."""
+    return func.coalesce(contact.c.time_zone, ZONE)

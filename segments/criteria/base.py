@@ -3,13 +3,14 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import ColumnElement
 
 from core.documents import Path, did_you_mean, pointer
 from core.errors import Problem
+from segments import comparison
 from segments.comparison import Comparison
 
 
@@ -17,7 +18,7 @@ from segments.comparison import Comparison
 class Reference:
     """A thing that criteria name and that has to exist: checked when they are published."""
 
-    kind: Literal["attribute", "segment", "template", "journey"]
+    kind: Literal["attribute", "company attribute", "segment", "template", "journey"]
     name: str
     path: str
     comparisons: tuple[Comparison, ...] = ()
@@ -66,6 +67,10 @@ class Context:
         """The same place, one level of nesting further in."""
         return Context(self.path, self.problems, self.depth + 1)
 
+    def tests(self, value: Any) -> tuple[Comparison, ...]:
+        """Read the right side of a comparison that stands here."""
+        return comparison.parse(value, self.path, self.problems)
+
     @property
     def pointer(self) -> str:
         """The path as a JSON Pointer."""
@@ -82,8 +87,39 @@ class Leaf(Criteria):
 
     @classmethod
     @abstractmethod
-    def read(cls, key: str, value: Any, context: Context) -> Self | None:
+    def read(cls, key: str, value: Any, context: Context) -> Criteria | None:
         """Read what stands behind the key; None when problems were noted."""
+
+
+def options_of(value: Any, allowed: tuple[str, ...], context: Context, example: str) -> dict[str, Any] | None:
+    """A mapping of options with no unknown keys; None when problems were noted."""
+    if not isinstance(value, dict) or not value:
+        context.problem("a mapping is expected here", f"write {example}")
+        return None
+    unknown = [key for key in value if key not in allowed]
+    for key in unknown:
+        context.problem(f"unknown key {key}", did_you_mean(str(key), allowed), key)
+    return None if unknown else value
+
+
+def name_of(value: Any, key: str, context: Context) -> str | None:
+    """A name under a key; None when it is not given, or is no name, which is noted."""
+    if key not in value:
+        return None
+    named = value[key]
+    if not isinstance(named, str) or not 0 < len(named) <= 200 or not comparison.storable(named):
+        context.problem(f"{key} is not a name", f"write {key}: name, in quotes if need be", key)
+        return None
+    return named
+
+
+def choice_of(value: Any, key: str, choices: tuple[str, ...], default: str, context: Context) -> str:
+    """One of some words under a key; anything else is noted."""
+    chosen = value.get(key, default)
+    if not isinstance(chosen, str) or chosen not in choices:
+        context.problem(f"unknown {key} {chosen}", did_you_mean(str(chosen), choices), key)
+        return default
+    return chosen
 
 
 def known_keys(value: Any, allowed: tuple[str, ...], required: str, context: Context) -> bool:
@@ -96,6 +132,6 @@ def known_keys(value: Any, allowed: tuple[str, ...], required: str, context: Con
         if key not in allowed:
             context.problem(f"unknown key {key}", did_you_mean(str(key), allowed), key)
     named = value.get(required)
-    if not isinstance(named, str) or not named or len(named) > 200:
+    if not isinstance(named, str) or not 0 < len(named) <= 200 or not comparison.storable(named):
         context.problem(f"{required} is missing or is not a name", f"add {required}: …")
     return len(context.problems) == before

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 
-from sqlalchemy import Column, Table, select
+from sqlalchemy import Column, Table, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.documents import did_you_mean
 from core.errors import Problem
+from core.schema.companies import company
 from core.schema.contacts import attribute
 from core.schema.journeys import journey
 from core.schema.messages import template
@@ -14,7 +15,12 @@ from core.schema.segments import segment
 from segments.criteria.base import Reference
 
 _TABLES: dict[str, Table] = {"segment": segment, "template": template, "journey": journey}
-_MENDS = {"segment": "publish it first", "template": "publish it first", "journey": "publish it first"}
+_MENDS = {
+    "company attribute": "import companies that have it",
+    "segment": "publish it first",
+    "template": "publish it first",
+    "journey": "publish it first",
+}
 
 
 async def check(connection: AsyncConnection, references: Iterable[Reference]) -> list[Problem]:
@@ -23,6 +29,8 @@ async def check(connection: AsyncConnection, references: Iterable[Reference]) ->
     problems: list[Problem] = []
     attributes = await attribute_types(connection) if any(r.kind == "attribute" for r in wanted) else {}
     names = {kind: await _names(connection, kind) for kind in _TABLES if any(r.kind == kind for r in wanted)}
+    if any(r.kind == "company attribute" for r in wanted):
+        names["company attribute"] = await _company_attributes(connection)
     for reference in wanted:
         if reference.kind == "attribute":
             problems += attribute_problems(reference, attributes)
@@ -64,3 +72,8 @@ def _near(name: str, known: Iterable[str]) -> str:
 async def _names(connection: AsyncConnection, kind: str) -> set[str]:
     column: Column[str] = _TABLES[kind].c.name
     return set((await connection.execute(select(column))).scalars())
+
+
+async def _company_attributes(connection: AsyncConnection) -> set[str]:
+    keys = select(func.jsonb_object_keys(company.c.attributes)).distinct()
+    return set((await connection.execute(keys)).scalars())

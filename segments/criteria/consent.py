@@ -1,17 +1,21 @@
-"""Consents: `{contact.consents: sms}`, `{contact.consents: {channel: email, purpose: news}}`."""
+"""Consents: `{contact.consents: sms}`, `{contact.consents: {channel: email, purpose: news, state: refused}}`."""
 
 from typing import Any, ClassVar, Self
 
-from sqlalchemy import ColumnElement, exists
+from sqlalchemy import ColumnElement, not_
 
-from core.schema.contacts import consent, contact
-from segments.criteria.base import Context, Leaf, known_keys
+from core.schema.contacts import consent
+from segments import facts
+from segments.criteria import counting
+from segments.criteria.base import Context, Leaf, choice_of, known_keys
 
 DEFAULT_PURPOSE = "marketing"
+STATES = ("granted", "refused", "unknown")
+_KEYS = ("channel", "purpose", "state", "within", "when")
 
 
-class Consent(Leaf):
-    """The contact agreed to a purpose on a channel, and it still holds."""
+class Consent(counting.Window, Leaf):
+    """The contact agreed to a purpose on a channel and it still holds; or refused it; or was never asked."""
 
     KEYS: ClassVar[tuple[str, ...]] = ("contact.consents",)
     SCHEMA: ClassVar[dict[str, Any]] = {
@@ -19,7 +23,13 @@ class Consent(Leaf):
             {"type": "string"},
             {
                 "type": "object",
-                "properties": {"channel": {"type": "string"}, "purpose": {"type": "string"}},
+                "properties": {
+                    "channel": {"type": "string"},
+                    "purpose": {"type": "string"},
+                    "state": {"enum": list(STATES)},
+                    "within": {"type": "string"},
+                    "when": counting.WHEN_SCHEMA,
+                },
                 "required": ["channel"],
                 "additionalProperties": False,
             },
@@ -28,33 +38,34 @@ class Consent(Leaf):
 
     channel: str
     purpose: str = DEFAULT_PURPOSE
+    state: str = "granted"
 
     @classmethod
     def read(cls, key: str, value: Any, context: Context) -> Self | None:
-        """Read a channel (its purpose is marketing), or a channel and a purpose."""
+        """Read a channel (its purpose is marketing), or a channel, a purpose, and what was said when."""
         if isinstance(value, str):
             value = {"channel": value}
-        if not known_keys(value, ("channel", "purpose"), "channel", context):
+        if not known_keys(value, _KEYS, "channel", context):
             return None
         purpose = value.get("purpose", DEFAULT_PURPOSE)
-        if not isinstance(purpose, str) or not purpose:
+        if not isinstance(purpose, str) or not 0 < len(purpose) <= 200:
             context.problem("purpose is not a name", "write purpose: marketing", "purpose")
             return None
-        return cls(channel=value["channel"], purpose=purpose)
+        state = choice_of(value, "state", STATES, "granted", context)
+        window = counting.read_window(value, context)
+        if state == "unknown" and window:
+            context.problem("nothing was said, so there is no time of it", "leave within and when out", "state")
+        return cls(channel=value["channel"], purpose=purpose, state=state, **window)
 
     def clause(self) -> ColumnElement[bool]:
-        """EXISTS over consents that are granted."""
-        return (
-            exists()
-            .where(
-                consent.c.contact_id == contact.c.id,
-                consent.c.channel == self.channel,
-                consent.c.purpose == self.purpose,
-                consent.c.granted,
-            )
-            .correlate(contact)
-        )
+        """EXISTS over consents, or NOT EXISTS."""
+        said = [consent.c.channel == self.channel, consent.c.purpose == self.purpose]
+        if self.state == "unknown":
+            return not_(facts.some(consent, *said))
+        held = consent.c.granted if self.state == "granted" else not_(consent.c.granted)
+        return facts.some(consent, *said, held, *self.times(consent.c.changed_at))
 
     def words(self) -> str:
         """`agreed to marketing by sms`."""
-        return f"agreed to {self.purpose} by {self.channel}"
+        did = {"granted": "agreed to", "refused": "refused", "unknown": "was never asked about"}[self.state]
+        return f"{did} {self.purpose} by {self.channel}{self.lately()}"

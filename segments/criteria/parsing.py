@@ -7,12 +7,15 @@ from core.errors import InvalidInput, Problem
 from segments.criteria import tree
 from segments.criteria.attribute import Attribute
 from segments.criteria.base import Context, Criteria
+from segments.criteria.company import PREFIX, Company
 from segments.criteria.registry import BY_KEY
+from segments.criteria.segment import Segment
 
 DEPTH_LIMIT = 10
 NODE_LIMIT = 300
 
-_TREE_KEYS = ("all", "any", "not")
+TREE_KEYS = ("all", "any", "none", "not", "include", "exclude")
+"""Keys of criteria over criteria. `include` and `exclude` also take names of segments."""
 
 
 def parse(data: Any, path: str = "") -> Criteria:
@@ -50,11 +53,13 @@ def _mapping(data: Any, context: Context) -> Criteria | None:
 
 
 def _item(key: str, value: Any, context: Context) -> Criteria | None:
-    if key in _TREE_KEYS:
+    if key in TREE_KEYS:
         return _branch(key, value, context.deeper())
     family = BY_KEY.get(key)
     if family is None and key.startswith("contact."):
         family = Attribute
+    if family is None and key.startswith(PREFIX):
+        family = Company
     if family is None:
         context.problem(f"unknown criterion {key}", _mend(key))
         return None
@@ -65,22 +70,35 @@ def _branch(key: str, value: Any, context: Context) -> Criteria | None:
     if key == "not":
         item = _mapping(value, context)
         return tree.Not(item=item) if item is not None else None
+    if key in {"include", "exclude"} and not isinstance(value, list):
+        value = [value]
     if not isinstance(value, list) or not value:
         context.problem(f"{key} takes a list of criteria", f"write {key}: [{{contact.tags: vip}}, …]")
         return None
-    found = [_mapping(one, context.under(index)) for index, one in enumerate(value)]
+    by_name = key in {"include", "exclude"}
+    found = [_part(one, context.under(index), by_name=by_name) for index, one in enumerate(value)]
     items = tuple(item for item in found if item is not None)
-    return tree.All(items=items) if key == "all" else tree.Any(items=items)
+    if key == "all":
+        return tree.All(items=items)
+    some = tree.Any(items=items)
+    return tree.Not(item=some) if key in {"none", "exclude"} else some
+
+
+def _part(data: Any, context: Context, *, by_name: bool) -> Criteria | None:
+    """Criteria of a list; where segments may stand by name, a text is one."""
+    if by_name and isinstance(data, str):
+        return Segment.read("contact.segments", data, context)
+    return _mapping(data, context)
 
 
 def _mend(key: str) -> str:
     if key.startswith("event."):
         return "properties of an event can only be tested where there is an event: in where"
-    known = (*_TREE_KEYS, *BY_KEY)
+    known = (*TREE_KEYS, *BY_KEY)
     return did_you_mean(key, known) or f"did you mean contact.{key}?"
 
 
 def _size(data: Any) -> int:
     if isinstance(data, dict):
-        return sum(1 + _size(value) for key, value in data.items() if key in _TREE_KEYS) + len(data)
+        return sum(1 + _size(value) for key, value in data.items() if key in TREE_KEYS) + len(data)
     return sum(_size(one) for one in data) if isinstance(data, list) else 0

@@ -1,22 +1,25 @@
-"""What every contact has: language, time zone, when it was created and changed."""
+"""What every contact has: number, language, time zone, when it was created and changed."""
 
 from typing import Any, ClassVar, Self
 
-from sqlalchemy import ColumnElement, and_, func
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import ColumnElement, and_
 
 from core.schema.contacts import contact
-from segments import comparison
+from segments.comparison import Comparison, phrase
+from segments.criteria import counting
+from segments.criteria.attribute import contact_zone
 from segments.criteria.base import Context, Leaf
+from segments.operands import DATED, ORDERED
 
 _TIMES = ("created_at", "updated_at")
-_TIME_OPERATORS = (*comparison.ORDERED, "between")
+_TIME_OPERATORS = (*ORDERED, "between", "not_between", *DATED)
 
 
 class Profile(Leaf):
     """A column of the contact passes every comparison."""
 
     KEYS: ClassVar[tuple[str, ...]] = (
+        "contact.id",
         "contact.language",
         "contact.time_zone",
         "contact.created_at",
@@ -25,15 +28,17 @@ class Profile(Leaf):
     SCHEMA: ClassVar[dict[str, Any]] = {"$ref": "#/$defs/Test"}
 
     column: str
-    tests: tuple[comparison.Comparison, ...]
+    tests: tuple[Comparison, ...]
 
     @classmethod
     def read(cls, key: str, value: Any, context: Context) -> Self | None:
         """Read `contact.language: ru`, `contact.created_at: {after: now-7d}`."""
         column = key.removeprefix("contact.")
-        tests = comparison.parse(value, context.path, context.problems)
+        if column == "id":
+            return cls(column=column, tests=counting.read_numbers(value, context))
+        tests = context.tests(value)
         for test in tests:
-            timely = test.operator in _TIME_OPERATORS and not test.fits("number")
+            timely = test.operator in _TIME_OPERATORS and test.fits("datetime")
             if column in _TIMES and not timely:
                 context.problem(f"{column} is compared with dates", "write {after: now-7d}")
             elif column not in _TIMES and not test.fits("text"):
@@ -42,18 +47,14 @@ class Profile(Leaf):
 
     def clause(self) -> ColumnElement[bool]:
         """Comparisons over the column."""
+        return and_(*(self._one(test) for test in self.tests))
+
+    def _one(self, test: Comparison) -> ColumnElement[bool]:
         column = contact.c[self.column]
-        if self.column in _TIMES:
-            return and_(*(_time_clause(test, column) for test in self.tests))
-        return and_(*(test.clause(func.to_jsonb(column, type_=JSONB)) for test in self.tests))
+        if self.column in _TIMES:  # never null, so that an index may serve
+            return test.on_moment(column, contact_zone(), sure=False)
+        return test.on_number(column, sure=False) if self.column == "id" else test.on_text(column)
 
     def words(self) -> str:
         """`language is ru`."""
-        return comparison.phrase(self.column.replace("_", " "), self.tests)
-
-
-def _time_clause(test: comparison.Comparison, column: ColumnElement[Any]) -> ColumnElement[bool]:
-    if test.operator == "between":
-        low, high = (comparison.moment_expression(one) for one in test.operand)
-        return and_(column >= low, column <= high)
-    return comparison.order(test.operator, column, comparison.moment_expression(test.operand))
+        return phrase(self.column.replace("_", " "), self.tests)

@@ -7,6 +7,9 @@ from segments.criteria.registry import FAMILIES
 
 _SCALAR = {"type": ["string", "number", "boolean"]}
 
+_OR_NAME: dict[str, Any] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Criteria"}]}
+_NAMED: dict[str, Any] = {"anyOf": [_OR_NAME, {"type": "array", "items": _OR_NAME, "minItems": 1}]}
+
 
 def json_schema() -> dict[str, Any]:
     """Definitions to put under `$defs`: `Criteria`, and `Test` for the right side of a comparison."""
@@ -33,10 +36,16 @@ def json_schema() -> dict[str, Any]:
             "properties": {
                 "all": {"type": "array", "items": criteria, "minItems": 1},
                 "any": {"type": "array", "items": criteria, "minItems": 1},
+                "none": {"type": "array", "items": criteria, "minItems": 1},
                 "not": criteria,
+                "include": _NAMED,
+                "exclude": _NAMED,
                 **keys,
             },
-            "patternProperties": {"^contact\\.[A-Za-z_][A-Za-z0-9_-]*$": {}},
+            "patternProperties": {
+                "^contact\\.[A-Za-z_][A-Za-z0-9_-]*$": {},
+                "^company\\.[A-Za-z_][A-Za-z0-9_-]*$": {"$ref": "#/$defs/Test"},
+            },
             "additionalProperties": False,
         },
         "Where": {

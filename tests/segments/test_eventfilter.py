@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import literal, select
 from sqlalchemy.dialects.postgresql import JSONB
@@ -45,6 +45,37 @@ NOW = datetime(2026, 5, 9, 12, 0, tzinfo=UTC)
         ({"after": "2026-01-01"}, "2026-01-01T00:00:00+03:00", False),
         ({"after": "2026-01-01"}, "soon", False),
         ({"gte": 1, "lt": 5}, 5, False),
+        ({"not_between": [1, 3]}, 4, True),
+        ({"not_between": [1, 3]}, "x", True),
+        ({"not_contains": "raf"}, "draft", False),
+        ({"contains_any": ["a", "b"]}, ["b", "c"], True),
+        ({"contains_all": ["a", "b"]}, ["b", "c"], False),
+        ({"contains_all": ["a", "b"]}, ["b", "c", "a"], True),
+        ({"like": "d%ft"}, "draft", True),
+        ({"like": "d%ft"}, "a draft", False),
+        ({"like": "50\\%"}, "50%", True),
+        ({"not_like": "d_aft"}, "draft", False),
+        ({"regexp": "^dr[a-z]+$"}, "draft", True),
+        ({"regexp": "(?i)DRAFT"}, "a draft", True),
+        ({"not_regexp": "x"}, "draft", True),
+        ({"empty": True}, "", True),
+        ({"empty": True}, [], True),
+        ({"empty": False}, 0, True),
+        ({"date": "today"}, "2026-05-09", True),
+        ({"date": "today"}, "2026-05-10T01:00:00+03:00", True),
+        ({"date": "today in Europe/Moscow"}, "2026-05-09T22:00:00Z", False),
+        ({"date": "this week"}, "2026-05-03", False),
+        ({"date": "this week"}, "2026-05-04", True),
+        ({"date": "last 7 days"}, "2026-05-02", False),
+        ({"date": "last 7 days"}, "2026-05-03", True),
+        ({"date": "next 1 month"}, "2026-06-08", True),
+        ({"date": "next 1 month"}, "2026-06-09", False),
+        ({"date": "last quarter"}, "2026-03-31", True),
+        ({"date": "anniversary"}, "1990-05-09", True),
+        ({"anniversary": "this week"}, "1990-05-10", True),
+        ({"anniversary": "this week"}, "1990-05-11", False),
+        ({"anniversary": "next 365 days"}, "1992-02-29", True),
+        ({"date": "today"}, 20260509, False),
     ],
 )
 def test_a_property_is_compared(test: Any, value: Any, expected: bool) -> None:
@@ -97,7 +128,24 @@ def test_parse_takes_prefixes_off_and_collects_every_problem() -> None:
 
 
 _TEXTS = st.sampled_from(
-    ["", "a", "ab", "draft", "ё", "2026-05-08", "2026-02-29", "2024-02-29T10:00Z", "1", "true"]
+    [
+        "",
+        "a",
+        "ab",
+        "draft",
+        "ё",
+        "a.b-",
+        "50%",
+        "2026-05-08",
+        "2026-05-09",
+        "2026-04-01",
+        "1996-05-13",
+        "2026-05-09T23:30:00Z",
+        "2026-02-29",
+        "2024-02-29T10:00Z",
+        "1",
+        "true",
+    ]
 ) | st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6)
 _NUMBERS = st.integers(-(10**6), 10**6) | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 _SCALARS = st.booleans() | _NUMBERS | _TEXTS
@@ -105,6 +153,35 @@ _VALUES = st.none() | _SCALARS | st.lists(_SCALARS, max_size=3) | st.dictionarie
 _MOMENTS = st.sampled_from(["now", "now-1d", "now+2h", "2026-05-08", "2026-05-08T12:00:00+03:00"])
 _ORDERABLE = _NUMBERS | _MOMENTS
 _NON_EMPTY = _TEXTS.filter(bool)
+
+_ANY_ALL = st.sampled_from(["contains_any", "contains_all"])
+_LIKES = st.lists(st.sampled_from(["%", "_", "a", "b", "ё", "\\%", "\\\\", ".", "*"]), min_size=1, max_size=6).map(
+    "".join
+)
+_ATOMS = st.sampled_from(
+    ["a", "b", ".", "\\d", "\\w", "\\s", "\\W", "[ab]", "[^a]", "[а-я]", "[-\\]x]", "ё", "%", r"\.", "\t", r"\-"]
+)
+_REGEXPS = st.builds(
+    lambda start, parts, end: start + "".join(parts) + end,
+    st.sampled_from(["", "^", "(?i)", "(?i)^"]),
+    st.lists(
+        st.builds(str.__add__, _ATOMS, st.sampled_from(["", "*", "+", "?", "{2}", "{0,3}"]))
+        | st.builds(lambda a, b, r: f"({a}|{b}){r}", _ATOMS, _ATOMS | st.just(""), st.sampled_from(["", "*", "?"])),
+        min_size=1,
+        max_size=4,
+    ),
+    st.sampled_from(["", "$"]),
+)
+_UNITS = ["week", "month", "quarter", "year"]
+PERIODS = st.builds(
+    lambda words, zone: words + zone,
+    st.sampled_from(["today", "yesterday", "tomorrow"])
+    | st.builds(lambda w, u: f"{w} {u}", st.sampled_from(["this", "last", "next"]), st.sampled_from(_UNITS))
+    | st.builds(
+        lambda w, n, u: f"{w} {n} {u}s", st.sampled_from(["last", "next"]), st.integers(1, 10), st.sampled_from(_UNITS)
+    ),
+    st.sampled_from(["", " in Europe/Moscow", " in the installation's time zone", " in America/New_York"]),
+)
 
 _TESTS = st.one_of(
     _SCALARS,
@@ -119,6 +196,13 @@ _TESTS = st.one_of(
     st.builds(lambda a, b: {"between": [a, b]}, _MOMENTS, _MOMENTS),
     st.builds(lambda v: {"exists": v}, st.booleans()),
     st.builds(lambda v: {"same": v}, st.sampled_from(["x", "y"])),
+    st.builds(lambda a, b: {"not_between": [a, b]}, _NUMBERS, _NUMBERS),
+    st.builds(lambda op, v: {op: v}, st.sampled_from(["not_contains", "not_starts", "not_ends"]), _NON_EMPTY),
+    st.builds(lambda op, v: {op: v}, _ANY_ALL, st.lists(_SCALARS, min_size=1, max_size=3)),
+    st.builds(lambda op, v: {op: v}, st.sampled_from(["like", "not_like"]), _LIKES),
+    st.builds(lambda op, v: {op: v}, st.sampled_from(["regexp", "not_regexp"]), _REGEXPS),
+    st.builds(lambda v: {"empty": v}, st.booleans()),
+    st.builds(lambda op, v: {op: v}, st.sampled_from(["date", "anniversary"]), PERIODS),
 )
 _PROPERTIES = st.dictionaries(st.sampled_from(["x", "y", "z"]), _VALUES, max_size=3)
 _CASES = st.lists(
@@ -137,7 +221,7 @@ async def _in_sql(connection: AsyncConnection, cases: list[Any]) -> list[bool]:
     return list(row)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(cases=_CASES)
 async def test_python_and_sql_agree(database: Database, cases: list[Any]) -> None:
     for where, _, _ in cases:

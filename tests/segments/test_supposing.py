@@ -32,6 +32,9 @@ CASES: list[tuple[dict[str, Any], Supposed, bool, bool]] = [
     ({"contact.tags": {"exists": True}}, supposed(tags={"new": True}), False, True),
     ({"contact.consents": "email"}, supposed(consents={("email", "marketing"): False}), True, False),
     ({"contact.consents": "email"}, supposed(consents={("email", "news"): True}), False, False),
+    ({"contact.segments": "vip"}, supposed(lists={"vip": True}), False, True),
+    ({"contact.segments": "vip"}, supposed(lists={"vip": False}), True, False),
+    ({"contact.segments": "vip"}, supposed(lists={"other": False}), True, True),
     ({"message": {"template": "a", "state": "clicked"}}, supposed(messages=[message("a", "clicked")]), False, True),
     ({"message": {"template": "a", "state": "clicked"}}, supposed(messages=[message("b", "clicked")]), False, False),
     (
