@@ -83,3 +83,68 @@ REQUEST_BODY: dict[str, Any] = {
         }
     },
 }
+
+_MOMENT = {"type": "integer", "minimum": 0, "maximum": 253_402_300_799_000}
+_MARK = {"type": "string", "pattern": "^[A-Za-z0-9_-]{8,64}$"}
+
+_ANY_TEXT = {"type": "string"}
+_PERHAPS_TEXT = {"type": ["string", "null"], "maxLength": 200}
+
+_HIT: dict[str, Any] = {
+    "title": "Hit",
+    "type": "object",
+    "required": ["id", "name", "at"],
+    "properties": {
+        "id": {**_MARK, "description": "Another one for each event; repeats of the last 7 days are not stored again."},
+        "name": _EVENT["properties"]["event"],
+        "at": {**_MOMENT, "description": "Milliseconds since 1970 by the browser's clock."},
+        "props": {"type": ["object", "null"], "maxProperties": _DEFAULTS.properties - 5, "additionalProperties": True},
+        "url": {"type": ["string", "null"], "description": "The page, if it is not that of `ctx`."},
+    },
+}
+
+HITS_BODY: dict[str, Any] = {
+    "required": True,
+    "description": "JSON in UTF-8; the content type is not looked at. Unknown fields are ignored.",
+    "content": {
+        "text/plain": {
+            "schema": {
+                "title": "Hits",
+                "type": "object",
+                "required": ["v", "key", "sent"],
+                "properties": {
+                    "v": {"const": 1},
+                    "key": {"type": "string", "minLength": 1, "maxLength": 100, "description": "The site's write key."},
+                    "sent": {**_MOMENT, "description": "When this was sent, by the same clock as `at`."},
+                    "anon": {
+                        "oneOf": [_MARK, {"type": "null"}],
+                        "description": "Null if the visitor allows no storage.",
+                    },
+                    "ctx": {
+                        "type": "object",
+                        "properties": dict.fromkeys(("url", "ref", "title", "lang", "tz"), _ANY_TEXT),
+                    },
+                    "events": {"type": "array", "items": _HIT, "maxItems": 100},
+                    "ident": {
+                        "type": ["object", "null"],
+                        "properties": dict.fromkeys(("external_id", "email", "phone"), _PERHAPS_TEXT)
+                        | {"attributes": {"type": ["object", "null"]}},
+                    },
+                },
+            },
+            "examples": {
+                "page": {
+                    "summary": "A page view",
+                    "value": {
+                        "v": 1,
+                        "key": "ks_…",
+                        "sent": 1793000003120,
+                        "anon": "0b5c0c1e-6c64-4d5c-9a50-0a8a6f7ad1a1",
+                        "ctx": {"url": "https://portal.example/support?utm_source=letter", "lang": "ru-RU"},
+                        "events": [{"id": "7c9e6679-7425-40de-944b", "name": "page.viewed", "at": 1793000002801}],
+                    },
+                }
+            },
+        }
+    },
+}

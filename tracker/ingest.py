@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import psycopg
 import structlog
@@ -18,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from core.database import Database
 from core.errors import Problem, Unavailable
 from core.settings import Settings
-from tracker.store import Entry, Months, Names, entries, store
+from tracker.store import Entry, Months, Names, New, entries, store
 from tracker.wire import Incoming, Limits
 
 FLUSH_LIMIT = 2_000
@@ -26,6 +27,9 @@ FLUSH_LIMIT = 2_000
 FLUSHES = 2
 WORTH_A_SECOND = 500
 """Events that must have gathered before a second flush begins beside the first; below that it would only cost more."""
+SITES_SHARE = 0.5
+"""Of the event names that an installation may have, how many may be there before pages can make no more: anybody can
+write anything into a page, and must not use up what servers need."""
 ATTEMPTS = 3
 RETRIED = {"40001", "40P01", "23514"}
 """What another transaction can cause (RETRIED by SQLSTATE): serialisation, deadlock, a partition that was dropped."""
@@ -52,6 +56,8 @@ class Duplicate:
 
 Fate = Stored | Duplicate | Problem
 _STORED, _DUPLICATE = Stored(), Duplicate()
+ERASED = Problem("this anonymous id belonged to somebody who was erased", "begin a new one", path="contact")
+_FATES: dict[New, Fate] = {New.YES: _STORED, New.NO: _DUPLICATE, New.ERASED: ERASED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,7 @@ class Intake:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._limit = settings.event_queue_limit
+        self._gap = timedelta(seconds=settings.session_gap_seconds)
         self.limits = Limits.of(settings)
         self._names = Names(settings.event_names_limit)
         self._months = Months()
@@ -89,14 +96,16 @@ class Intake:
             Busy: too much is waiting already; nothing was taken.
             DatabaseUnavailable: nothing is known to be written; sending the same ids again is safe.
         """
-        if not events:
-            return []
-        if self._closed or (self._held and self._held + len(events) > self._limit):
+        return await self.put(entries(events, sender)) if events else []
+
+    async def put(self, batch: list[Entry]) -> list[Fate]:
+        """The same as `take`, for entries that are made already; at least one."""
+        if self._closed or (self._held and self._held + len(batch) > self._limit):
             raise Busy("more events are waiting to be written than this process may hold; try again in a second")
-        parcel = _Parcel(entries(events, sender), asyncio.get_running_loop().create_future())
+        parcel = _Parcel(batch, asyncio.get_running_loop().create_future())
         self._waiting.append(parcel)
-        self._held += len(events)
-        self._gathered += len(events)
+        self._held += len(batch)
+        self._gathered += len(batch)
         if not self._awaited:
             self._awaited = True
             asyncio.get_running_loop().call_soon(self._start)  # after the requests that are being read just now
@@ -153,7 +162,10 @@ class Intake:
     async def _write(self, batch: Sequence[Entry]) -> list[Fate]:
         """Make the names and months that are missing, then write; a name beyond the limit is a problem."""
         names = {entry.event.name for entry in batch}
-        await self._names.learn(self._database, names)
+        if names - self._names.numbers.keys():
+            from_sites = {entry.event.name for entry in batch if entry.visit is not None}
+            await self._names.learn(self._database, names - from_sites)
+            await self._names.learn(self._database, from_sites, SITES_SHARE)
         await self._months.provide(self._database, [entry.event.at for entry in batch])
         if not names - self._names.numbers.keys():
             return await self._store(batch)
@@ -184,8 +196,8 @@ class Intake:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with self._database.direct() as connection:
-                    new = await store(connection, batch, self._names.numbers)
-                return [_STORED] * len(new) if all(new) else [_STORED if is_new else _DUPLICATE for is_new in new]
+                    new = await store(connection, batch, self._names.numbers, self._gap)
+                return [_FATES[one] for one in new]
             except (DBAPIError, psycopg.Error) as error:
                 if attempt == ATTEMPTS or _state(error) not in RETRIED:
                     raise

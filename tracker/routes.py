@@ -112,8 +112,8 @@ async def send_events(request: Request) -> Response:
     """
     state = request.app.state
     key = await access.check(state.database, access.sent_key(request), SCOPE)
-    body = await _body(request, state.settings.request_bytes_limit)
-    intake = _intake(request.app)
+    body = await body_of(request, state.settings.request_bytes_limit)
+    intake = intake_of(request.app)
     parsed = parse(body, intake.limits, now())
     good = [item for item in parsed.items if isinstance(item, Incoming)]
     try:
@@ -123,7 +123,7 @@ async def send_events(request: Request) -> Response:
     return Response(_answer(parsed, fates), 202, media_type="application/json")
 
 
-def _intake(app: FastAPI) -> Intake:
+def intake_of(app: FastAPI) -> Intake:
     """The process's intake, made by the first request, since it needs the event loop."""
     intake: Intake | None = getattr(app.state, "intake", None)
     if intake is None:
@@ -131,7 +131,7 @@ def _intake(app: FastAPI) -> Intake:
     return intake
 
 
-async def _body(request: Request, limit: int) -> bytes:
+async def body_of(request: Request, limit: int) -> bytes:
     """The request's body, never holding much more than `limit` bytes."""
     if request.headers.get("content-encoding", "identity") != "identity":
         raise HTTPException(415, "the body is compressed: send it plain", {"Accept-Encoding": "identity"})

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from enum import Enum
 from itertools import compress
 from typing import Any
 
@@ -16,6 +17,7 @@ from core.database import Database, Direct
 from core.ids import derived_hex
 from core.schema import partitions
 from core.schema.partitions import month_start
+from tracker import sessions
 from tracker.wire import Incoming
 
 _NAMES_LOCK = 0x6B61736E  # "kasn": one maker of event names at a time
@@ -26,6 +28,17 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     event: Incoming
     key: str | None
+    visit: sessions.Visit | None = None
+    """What it tells about its contact's sessions, if it came from a site."""
+
+
+class New(Enum):
+    """Whether an entry was new."""
+
+    YES = 1
+    NO = 2
+    ERASED = 3
+    """Its anonymous id belonged to somebody who was erased: it is not stored."""
 
 
 def entries(events: Iterable[Incoming], sender: int) -> list[Entry]:
@@ -41,8 +54,8 @@ class Names:
         self.limit = limit
         self.numbers: dict[str, int] = {}
 
-    async def learn(self, database: Database, names: Iterable[str]) -> None:
-        """Find or make the numbers of names; those beyond the limit stay without one.
+    async def learn(self, database: Database, names: Iterable[str], share: float = 1) -> None:
+        """Find or make the numbers of names; those beyond the limit, or a share of it, stay without one.
 
         In its own transaction, so that nobody waits for a name that a long one has just made.
         """
@@ -53,7 +66,7 @@ class Names:
             await connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _NAMES_LOCK})
             rows = await connection.execute(text("select name from event_name"))
             existing = set(rows.scalars())
-            room = max(0, self.limit - len(existing))
+            room = max(0, int(self.limit * share) - len(existing))
             wanted = [*(unknown & existing), *sorted(unknown - existing)[:room]]
             found = await eventlog.name_ids(connection, wanted)
         self.numbers.update(found)
@@ -76,15 +89,17 @@ class Months:
                 self.known.add(month)
 
 
-async def store(connection: Direct, batch: Sequence[Entry], names: Mapping[str, int]) -> list[bool]:
+async def store(
+    connection: Direct, batch: Sequence[Entry], names: Mapping[str, int], gap: timedelta = timedelta(minutes=30)
+) -> list[New]:
     """Append to the log those entries whose key has not been seen, in the order given, and commit.
 
-    Two round trips, and a third when somebody is new: what can be asked together is sent together, and the append
-    travels with its commit. Every process takes its locks in the same order here: against erasure, keys (sorted),
-    identities, the log.
+    Two round trips, one more when somebody is new and one more when hits are among them: what can be asked together is
+    sent together, and the append travels with its commit. Every process takes its locks in the same order here:
+    against erasure, keys (sorted), identities, sessions, the log.
 
     Returns:
-        For each entry whether it was new.
+        For each entry whether it was new, and so is stored now.
     """
     pairs = [(entry.event.kind, entry.event.identity) for entry in batch]
     async with connection.pipeline():
@@ -97,15 +112,26 @@ async def store(connection: Direct, batch: Sequence[Entry], names: Mapping[str, 
         if not all(new):
             batch, pairs, found = list(compress(batch, new)), list(compress(pairs, new)), list(compress(found, new))
         contacts = await identities.complete(connection, pairs, found)
-        rows = [
-            eventlog.NewEvent(
-                contact, names[entry.event.name], entry.event.at, entry.event.properties, entry.event.value
-            )
-            for entry, contact in zip(batch, contacts, strict=True)
-        ]
+        rows, visits = [], []
+        for entry, contact in zip(batch, contacts, strict=True):
+            if contact is None:
+                continue
+            event = entry.event
+            rows.append(eventlog.NewEvent(contact, names[event.name], event.at, event.properties, event.value))
+            if entry.visit is not None:
+                visits.append((contact, entry.visit))
+        await sessions.record(connection, visits, gap)
         await eventlog.append(connection, rows)
         await connection.execute("commit")
-    return new
+    return _outcomes(new, contacts)
+
+
+def _outcomes(new: Sequence[bool], contacts: Sequence[int | None]) -> list[New]:
+    """What became of each entry, told by which were new, and the contacts of those."""
+    if None not in contacts and all(new):
+        return [New.YES] * len(new)
+    left = iter(contacts)
+    return [(New.ERASED if next(left) is None else New.YES) if is_new else New.NO for is_new in new]
 
 
 _CLAIM = """

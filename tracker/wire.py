@@ -109,7 +109,7 @@ class _Events(msgspec.Struct, forbid_unknown_fields=True):
     events: list[_Event]
 
 
-class _Unfit(Exception):
+class Unfit(Exception):
     """This event cannot be stored: the field, what is wrong, and the mend where the field's own does not do."""
 
     def __init__(self, field: str, message: str, mend: str = "") -> None:
@@ -185,8 +185,7 @@ def _split(body: bytes) -> "tuple[bool, Sequence[bytes | _Event]]":
 def _pieces(body: bytes) -> tuple[bool, list[bytes]]:
     if not body.isascii():
         body.decode()
-    if b"\\u" in body:
-        body = _ESCAPE.sub(_mark, body)
+    body = marked(body)
     if body.lstrip(b" \t\r\n").startswith(b"["):
         return False, [bytes(raw) for raw in _list.decode(body)]
     fields = _object.decode(body)
@@ -197,6 +196,13 @@ def _pieces(body: bytes) -> tuple[bool, list[bytes]]:
     return False, [bytes(raw) for raw in _list.decode(fields["events"])]
 
 
+def marked(body: bytes) -> bytes:
+    """JSON with \\u0000 in the place of halves of surrogate pairs, which no decoder takes and PostgreSQL cannot
+    store.
+    """
+    return _ESCAPE.sub(_mark, body) if b"\\u" in body else body
+
+
 def _mark(escape: re.Match[bytes]) -> bytes:
     """Half a surrogate pair becomes \\u0000, which is found later, in the one event that holds it."""
     return b"\\u0000" if escape["lone"] else escape[0]
@@ -205,7 +211,7 @@ def _mark(escape: re.Match[bytes]) -> bytes:
 def _item(index: int, piece: bytes | _Event, limits: Limits, now: datetime, single: bool) -> Incoming | Refused:
     try:
         return _checked(index, piece if isinstance(piece, _Event) else _decoded(piece), limits, now)
-    except _Unfit as unfit:
+    except Unfit as unfit:
         place = "" if single else f"events[{index}]"
         path = f"{place}.{unfit.field}" if place and unfit.field else place or unfit.field
         return Refused(index, _id_of(piece), Problem(unfit.message, unfit.mend, path=path))
@@ -214,13 +220,13 @@ def _item(index: int, piece: bytes | _Event, limits: Limits, now: datetime, sing
 def _checked(index: int, event: _Event, limits: Limits, now: datetime) -> Incoming:
     if event.id is not None:
         _check_id(event.id)
-    _check_name(event.event)
+    check_name(event.event)
     kind, identity = _check_contact(event.contact)
     at = now if event.at is None else _check_time(event.at, limits, now)
     if not event.properties:
         return Incoming(index, event.id, event.event, kind, identity, at, None, None)
-    properties = _check_properties(event.properties, limits)
-    return Incoming(index, event.id, event.event, kind, identity, at, _value(event.properties), properties)
+    properties = check_properties(event.properties, limits)
+    return Incoming(index, event.id, event.event, kind, identity, at, value_of(event.properties), properties)
 
 
 def _decoded(piece: bytes) -> _Event:
@@ -231,15 +237,15 @@ def _decoded(piece: bytes) -> _Event:
     except msgspec.ValidationError as error:
         found = _FIELD.search(str(error))
         field = found[1] if found else ""
-        raise _Unfit(field, _FIELD.sub("", str(error))) from None
+        raise Unfit(field, _FIELD.sub("", str(error))) from None
     except RecursionError:
-        raise _Unfit("properties", "they nest too deeply") from None
+        raise Unfit("properties", "they nest too deeply") from None
     # Compact JSON comes out of the encoder as it went in. Else look closely.
     if _encode(plain) != piece and (name := _repeated(piece)) is not None:
-        raise _Unfit("", f"the name {name!r} stands twice in one object", "leave one of them out")
-    if b"\\u0000" in piece and _holds_nul(plain):
+        raise Unfit("", f"the name {name!r} stands twice in one object", "leave one of them out")
+    if b"\\u0000" in piece and holds_nul(plain):
         mend = "PostgreSQL cannot store such text: take the character out"
-        raise _Unfit("", r"it holds the character \u0000 or half of a surrogate pair", mend)
+        raise Unfit("", r"it holds the character \u0000 or half of a surrogate pair", mend)
     return event
 
 
@@ -258,12 +264,13 @@ def _repeated(text: bytes) -> str | None:
     return found[0] if found else None
 
 
-def _holds_nul(value: Any) -> bool:
+def holds_nul(value: Any) -> bool:
+    """Whether a string anywhere in decoded JSON holds the character NUL."""
     if isinstance(value, str):
         return "\0" in value
     if isinstance(value, dict):
-        return any(_holds_nul(name) or _holds_nul(inner) for name, inner in value.items())
-    return isinstance(value, list) and any(_holds_nul(inner) for inner in value)
+        return any(holds_nul(name) or holds_nul(inner) for name, inner in value.items())
+    return isinstance(value, list) and any(holds_nul(inner) for inner in value)
 
 
 def _id_of(piece: bytes | _Event) -> str | None:
@@ -280,53 +287,55 @@ def _id_of(piece: bytes | _Event) -> str | None:
 
 def _check_id(text: str) -> None:
     if not 0 < len(text) <= ID_LENGTH:
-        raise _Unfit("id", f"it has {len(text):,} characters")
+        raise Unfit("id", f"it has {len(text):,} characters")
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Refuse (Unfit) what is no name of an event, or one that only Kaskad writes."""
     if len(name) > NAME_LENGTH:
-        raise _Unfit("event", f"the name has {len(name):,} characters", f"use at most {NAME_LENGTH}")
+        raise Unfit("event", f"the name has {len(name):,} characters", f"use at most {NAME_LENGTH}")
     if not NAME.match(name):
-        raise _Unfit("event", f"{name!r} is no name of an event")
+        raise Unfit("event", f"{name!r} is no name of an event")
     if name.startswith(OWN_NAMES):
-        raise _Unfit("event", f"{name!r} is a name that only Kaskad writes", "begin it with another word")
+        raise Unfit("event", f"{name!r} is a name that only Kaskad writes", "begin it with another word")
 
 
 def _check_contact(contact: dict[str, str]) -> tuple[str, str]:
     if len(contact) != 1:
-        raise _Unfit("contact", "it must be known by exactly one thing")
+        raise Unfit("contact", "it must be known by exactly one thing")
     ((kind, identity),) = contact.items()
     if kind not in IDENTITIES:
-        raise _Unfit("contact", f"{kind[:40]!r} is nothing a contact is known by")
+        raise Unfit("contact", f"{kind[:40]!r} is nothing a contact is known by")
     try:
         return kind, normalise(kind, identity)
     except InvalidInput as error:
         problem = error.problems[0]
-        raise _Unfit(f"contact.{kind}", problem.message, problem.mend or _CONTACT_MEND) from None
+        raise Unfit(f"contact.{kind}", problem.message, problem.mend or _CONTACT_MEND) from None
 
 
 def _check_time(at: datetime, limits: Limits, now: datetime) -> datetime:
     if at > now + limits.future:
         seconds = int(limits.future.total_seconds())
         message = f"{at.isoformat()} lies in the future; here it is {now.isoformat(timespec='seconds')}"
-        raise _Unfit("at", message, f"set the sender's clock; at most {seconds:,} seconds ahead are taken")
+        raise Unfit("at", message, f"set the sender's clock; at most {seconds:,} seconds ahead are taken")
     if at < now - limits.age:
         message = f"{at.isoformat()} is older than events are kept here"
-        raise _Unfit("at", message, f"send events of the last {limits.age.days:,} days, or keep them for longer")
+        raise Unfit("at", message, f"send events of the last {limits.age.days:,} days, or keep them for longer")
     return at.astimezone(UTC)
 
 
-def _check_properties(properties: dict[str, Any], limits: Limits) -> bytes:
+def check_properties(properties: dict[str, Any], limits: Limits) -> bytes:
+    """The properties as compact JSON; Unfit if they are beyond the limits."""
     if len(properties) > limits.properties:
         mend = f"send at most {limits.properties:,}"
-        raise _Unfit("properties", f"{len(properties):,} properties are too many", mend)
+        raise Unfit("properties", f"{len(properties):,} properties are too many", mend)
     text = _encode(properties)
     # What is this short and flat has nothing to look at one by one.
     if len(text) > PROPERTY_NAME_LENGTH or "" in properties or b"[" in text or text.find(b"{", 1) > 0:
         _check_each(properties, limits)
     if len(text) > limits.property_bytes:
         mend = f"send at most {limits.property_bytes:,}"
-        raise _Unfit("properties", f"they take {len(text):,} bytes", mend)
+        raise Unfit("properties", f"they take {len(text):,} bytes", mend)
     return text
 
 
@@ -334,10 +343,10 @@ def _check_each(properties: dict[str, Any], limits: Limits) -> None:
     for name, value in properties.items():
         if not 0 < len(name) <= PROPERTY_NAME_LENGTH:
             mend = f"give it 1 to {PROPERTY_NAME_LENGTH}"
-            raise _Unfit("properties", f"the name {name[:40]!r} has {len(name):,} characters", mend)
+            raise Unfit("properties", f"the name {name[:40]!r} has {len(name):,} characters", mend)
         if isinstance(value, (dict, list)) and _depth(value, limits.depth) > limits.depth:
             mend = f"nest objects and lists at most {limits.depth} deep"
-            raise _Unfit("properties", f"{name!r} nests too deeply", mend)
+            raise Unfit("properties", f"{name!r} nests too deeply", mend)
 
 
 def _depth(value: Any, limit: int) -> int:
@@ -350,11 +359,12 @@ def _depth(value: Any, limit: int) -> int:
     return depth
 
 
-def _value(properties: dict[str, Any]) -> float | None:
+def value_of(properties: dict[str, Any]) -> float | None:
+    """The property `value`, if it is a number; Unfit if it is beyond what a double holds."""
     value = properties.get("value")
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return None
     try:
         return float(value)
     except OverflowError:
-        raise _Unfit("properties", "the property `value` is too large", "send a number below 1e308") from None
+        raise Unfit("properties", "the property `value` is too large", "send a number below 1e308") from None

@@ -38,3 +38,26 @@ async def test_the_log_is_printed_and_counted(
     assert "cart.changed" in await command("tail", "--no-follow")
     found = json.loads(await command("count", "--json"))
     assert [(row["event"], row["events"]) for row in found] == [("page.viewed", 6), ("cart.changed", 3)]
+
+
+async def test_past_events_are_imported_and_listed(
+    database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KASKAD_DATABASE", database.url)
+    monkeypatch.setenv("KASKAD_DATA", str(tmp_path))
+    file = tmp_path / "orders.csv"
+    file.write_text("mail,when,value\nanna@x.com,2026-01-02 10:00,7\nboris@x.com,2026-01-02 11:00,8\nx,,\n")
+    options = ("--event", "order.paid", "--map", "mail=email", "--map", "when=at", "--zone", "Europe/Moscow")
+    told = await command("import", str(file), *options)
+    assert "2 events stored" in told
+    assert "1 rejected" in told
+    assert "imported before" in await command("import", str(file), *options)
+    shown = await command("list", "--contact", "email:anna@x.com")
+    assert len(shown.splitlines()) == 1
+    assert all(word in shown for word in ("order.paid", "anna@x.com", "value=7"))
+    found = json.loads(await command("list", "--json", "--limit", "1"))
+    assert [(row["who"], row["properties"]) for row in found] == [("email:boris@x.com", {"value": 8})]
+    before = await command("list", "--json", "--before", str(found[0]["id"]))
+    assert [row["who"] for row in json.loads(before)] == ["email:anna@x.com"]
+    result = await asyncio.to_thread(CliRunner().invoke, app, ["import", str(file), "--map", "x"])
+    assert result.exit_code == 2
