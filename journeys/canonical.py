@@ -10,8 +10,10 @@ from typing import Any
 
 from journeys.plan import Plan
 
-TARGETS = ("next", "otherwise", "missing", "failed")
+TARGETS = ("next", "otherwise", "missing")
 """Fields that hold the number of a step, wherever they stand in a step."""
+_EFFECT = "data"
+"""The field that holds what an effect is given, which names nothing of the plan."""
 
 
 def step(plan: Plan, number: int) -> dict[str, Any]:
@@ -50,6 +52,8 @@ def _named(plan: Plan, value: Any) -> Any:
 
 
 def _field(plan: Plan, key: str, value: Any) -> Any:
+    if key == _EFFECT:
+        return value
     if key in TARGETS and isinstance(value, int):
         return plan.steps[value].id
     if key in {"subscription", "watch_subscription"} and isinstance(value, int):
@@ -65,7 +69,7 @@ def _bare(value: Any) -> Any:
     if isinstance(value, list):
         return [_bare(one) for one in value]
     if isinstance(value, Mapping):
-        return {key: _bare(one) for key, one in value.items() if key not in TARGETS}
+        return {key: one if key == _EFFECT else _bare(one) for key, one in value.items() if key not in TARGETS}
     return value
 
 

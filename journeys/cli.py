@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from rich.syntax import Syntax
 
-from core.cli import complain, complaints, connected, console, output, plain_errors, run
+from core.cli import complain, complaints, connected, console, load_settings, output, plain_errors, run
 from core.errors import InvalidInput, Problem
 from journeys import bpmn as exchange
 from journeys import canonical, compiler, picture, store
@@ -20,6 +20,7 @@ from journeys import reference as reference_page
 from journeys.edits import Standing, Unplaced, placed
 from journeys.language import json_schema
 from journeys.loader import load
+from journeys.steps.known import Abilities
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -128,6 +129,7 @@ async def _publish(
     problems: list[Problem] = []
     standing: list[Standing] = []
     done: list[store.Published] = []
+    abilities = Abilities.of(load_settings())
     async with connected() as database, database.begin() as connection:
         for file in files:
             try:
@@ -141,6 +143,7 @@ async def _publish(
                         move=move,
                         placement=placement,
                         backfill=backfill,
+                        abilities=abilities,
                     )
                 )
             except Unplaced as error:
@@ -153,7 +156,7 @@ async def _publish(
             raise Unplaced(standing)
     return [
         {"journey": one.journey, "version": one.number, "changed": one.changed}
-        | ({"moving": sum(each.contacts for each in one.standing)} if move else {})
+        | ({"moving": one.moving} if move else {})
         for one in done
     ]
 
@@ -190,7 +193,22 @@ def diff_journeys(
 @app.command("list")
 def list_journeys(json: _Json = False) -> None:
     """List the published journeys."""
-    output(run(_list()), json=json, empty="There are no journeys yet; publish one with `kaskad journey publish FILE`.")
+    rows = run(_list())
+    empty = "There are no journeys yet; publish one with `kaskad journey publish FILE`."
+    output(rows if json else [_line(row) for row in rows], json=json, empty=empty)
+
+
+def _line(row: dict[str, Any]) -> dict[str, Any]:
+    """A journey as a row that fits a terminal of eighty columns."""
+    because = f": {row['paused_because']}" if row["paused_because"] else ""
+    return {
+        "journey": row["name"],
+        "state": f"{row['state']}{because}",
+        "version": row["version"],
+        "published": f"{row['published_at']:%Y-%m-%d}",
+        "running": row["running"],
+        "finished": row["finished"],
+    }
 
 
 async def _list() -> list[dict[str, Any]]:

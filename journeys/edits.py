@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.documents import did_you_mean
 from core.errors import InvalidInput, Problem
-from core.schema.journeys import enrollment, journey_move, journey_version
+from core.schema.journeys import STANDING_ON, enrollment, journey_move, journey_version
 from journeys import moving
 from journeys.plan import Plan
 
@@ -98,9 +98,9 @@ async def _counts(
 ) -> dict[int, Counter[str]]:
     """Version id to how many contacts stand on each of its steps, once the moves that are under way are through."""
     rows = await connection.execute(
-        select(enrollment.c.version_id, enrollment.c.step, func.count().label("contacts"))
+        select(enrollment.c.version_id, func.unnest(STANDING_ON).label("standing_on"), func.count().label("contacts"))
         .where(enrollment.c.journey_id == journey_id, enrollment.c.finished_at.is_(None))
-        .group_by(enrollment.c.version_id, enrollment.c.step)
+        .group_by("version_id", "standing_on")
     )
     moves = (
         await connection.execute(
@@ -111,7 +111,7 @@ async def _counts(
     ).all()
     counts: dict[int, Counter[str]] = {}
     for row in rows:
-        version, step = row.version_id, versions[row.version_id][1].steps[row.step or 0].id
+        version, step = row.version_id, versions[row.version_id][1].steps[row.standing_on or 0].id
         for move in moves:
             (number, plan), (target, new) = versions[version], versions[move.version_id]
             if target > number and step != moving.END:
@@ -152,7 +152,17 @@ async def placeable(
 
 async def move(
     connection: AsyncConnection, journey_id: int, version_id: int, placement: Mapping[str, str], by: str | None
-) -> None:
-    """Ask for everybody of earlier versions to go on in this one; the engine does it within moments."""
+) -> int:
+    """Ask for everybody of earlier versions to go on in this one; the engine does it within moments.
+
+    Returns:
+        How many are under way in earlier versions.
+    """
     values = {"journey_id": journey_id, "version_id": version_id, "placement": dict(placement), "moved_by": by}
     await connection.execute(insert(journey_move).values(values))
+    moving = select(func.count()).where(
+        enrollment.c.journey_id == journey_id,
+        enrollment.c.version_id != version_id,
+        enrollment.c.finished_at.is_(None),
+    )
+    return int((await connection.execute(moving)).scalar_one())

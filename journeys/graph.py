@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from journeys.plan import Call, Choose, Delete, End, Parallel, Plan, Split, Step, Wait
+from journeys.plan import Act, Choose, End, Parallel, Plan, Split, Step, Wait
 
 
 def successors(step: Step) -> tuple[int, ...]:  # noqa: PLR0911 - one line a kind
@@ -17,9 +17,9 @@ def successors(step: Step) -> tuple[int, ...]:  # noqa: PLR0911 - one line a kin
             return (*ways, step.date.missing) if step.date else tuple(ways)
         case Parallel():
             return tuple(branch.next for branch in step.branches)
-        case Call():
-            return (*(answer.next for answer in step.answers), step.failed, step.next)
-        case End() | Delete():
+        case Act():
+            return (*(way.next for way in step.ways), *(() if step.next is None else (step.next,)))
+        case End():
             return ()
     return (step.next,)
 

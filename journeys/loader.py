@@ -4,42 +4,18 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from core import documents
 from core.documents import Document, Path, did_you_mean
 from core.errors import InvalidInput, Problem
-from journeys import compiler, graph, language
+from journeys import branches, compiler, graph, language
 from journeys.language import Journey
 from journeys.plan import Join, Parallel
+from journeys.steps.registry import BY_KEY
 
 _TAGS = ("step:", "branch:", "wait:")
-_SHAPES: dict[str, type[BaseModel]] = {
-    "enter": language.Enter,
-    "goal": language.Rule,
-    "exit": language.Rule,
-    "until": language.UntilRule,
-    "choose": language.Case,
-    "update": language.Changes,
-    "tags": language.Tags,
-    "tag": language.Tags,
-    "wait:date": language.DateNode,
-    "wait:window": language.WindowNode,
-    "send_window": language.WindowNode,
-    "winner": language.WinnerNode,
-    "limits": language.LimitsNode,
-    "conversion": language.ConversionNode,
-    "answers": language.AnswerCase,
-    **{f"step:{kind}": model for kind, model in language.STEPS.items()},
-}
-_PATTERNS = {
-    "date": ("date names an attribute of the contact", "write date: contact.birthday"),
-    "value": ("value names a property of the event", "write value: event.total"),
-    "call": ("an address is expected here", "write https://…, with {{ … }} behind the host only"),
-    "headers": ("this cannot be a header", "use letters, digits and dashes, and no line breaks"),
-    "save": ("a path into the answer is expected here", "write answer.score"),
-}
 _SLUG_MEND = "use small letters, digits and dashes, such as second-reminder"
 _SAID: dict[str, tuple[str, str]] = {
     "string_type": ("a text is expected here", "put it in quotes"),
@@ -95,7 +71,7 @@ def _translate(details: ErrorDetails, document: Document) -> list[Problem]:
     return [document.problem(path, *_said(details, context))]
 
 
-def _said(details: ErrorDetails, context: dict[str, Any]) -> tuple[str, str]:  # noqa: PLR0911 - one line a case
+def _said(details: ErrorDetails, context: dict[str, Any]) -> tuple[str, str]:
     """An error of pydantic in our words, with the mend."""
     kind, loc = details["type"], details["loc"]
     match kind:
@@ -104,26 +80,13 @@ def _said(details: ErrorDetails, context: dict[str, Any]) -> tuple[str, str]:  #
         case "missing":
             return f"{loc[-1]} is missing", f"add {loc[-1]}: …"
         case "extra_forbidden":
-            return f"unknown key {loc[-1]}", did_you_mean(str(loc[-1]), _keys_at(loc[:-1]))
+            return f"unknown key {loc[-1]}", did_you_mean(str(loc[-1]), branches.keys_at(Journey, loc[:-1]))
         case "literal_error":
             known = tuple(re.findall(r"'([^']*)'", context["expected"]))
             return f"{details['input']} is not known here", did_you_mean(str(details["input"]), known)
-        case "string_pattern_mismatch" if loc[-1] == "key":
-            return "key names a property of the entry event", "write key: event.application_id"
-        case "string_pattern_mismatch" if worded := [part for part in loc[-3:] if part in _PATTERNS]:
-            return _PATTERNS[str(worded[-1])]
         case "string_pattern_mismatch":
             return f"{details['input']!r} cannot be a name", _SLUG_MEND
     return _SAID.get(kind, (details["msg"], ""))
-
-
-def _keys_at(loc: tuple[str | int, ...]) -> tuple[str, ...]:
-    """The keys that a mapping at this place knows."""
-    names = [part for part in loc if isinstance(part, str)]
-    model: type[BaseModel] = _SHAPES.get(names[-1], Journey) if names else Journey
-    if len(names) > 1 and names[-2] == "split":
-        model = language.ArmNode
-    return tuple(field.alias or name for name, field in model.model_fields.items())
 
 
 # --- ids and targets, looked up in the data as written, so that they are reported beside everything else
@@ -152,19 +115,10 @@ def _target_problems(document: Document) -> Iterator[Problem]:
 
 
 def _raw_branches(step: dict[str, Any], path: Path) -> Iterator[tuple[Path, Any]]:
-    for key in ("then", "else", "failed", "missing", "late"):
-        yield (*path, key), step.get(key)
-    for key in ("choose", "split", "until", "answers", "parallel", "outcomes"):
-        inside = step.get(key)
-        if isinstance(inside, dict) and (key == "until" or "when" in inside):
-            yield (*path, key, "then"), inside.get("then")
-            continue
-        parts = inside.items() if isinstance(inside, dict) else enumerate(inside if isinstance(inside, list) else [])
-        for place, part in parts:
-            if isinstance(part, dict):
-                yield (*path, key, place, "then"), part.get("then")
-            elif key in {"answers", "parallel", "outcomes"} and isinstance(inside, dict):
-                yield (*path, key, place), part
+    if any(key in step for key in BY_KEY):
+        yield from (((*path, *place), branches.at(step, place)) for place in branches.places(step))
+    else:  # a kind that does not exist: ids may stand in any list
+        yield from (((*path, key), value) for key, value in step.items() if isinstance(value, list))
 
 
 def _raw_steps(steps: Any, path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

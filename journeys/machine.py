@@ -11,32 +11,31 @@ branches, so that a visit's number is never given twice.
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from journeys.plan import (
-    Call,
-    Choose,
-    Delete,
-    End,
-    Enroll,
-    Notify,
-    Parallel,
-    Plan,
-    Send,
-    Show,
-    Split,
-    Step,
-    Update,
-    Wait,
-)
+from journeys.plan import Act, Choose, End, Notify, Parallel, Plan, Send, Split, Step, Wait
 from journeys.plan import Join as JoinStep
-
-Phase = Literal["ready", "acting", "waiting", "held", "forked"]
-Key = tuple[int, int]
-"""Enrollment id and branch; branch 0 is the trunk, others have the number of their first visit."""
-Tokens = dict[Key, "Token"]
+from journeys.tokens import (
+    Batch,
+    Due,
+    Ended,
+    Finish,
+    Heard,
+    Held,
+    Input,
+    Join,
+    Key,
+    Stop,
+    Token,
+    Turn,
+    Visit,
+    Waiting,
+    Went,
+    branched,
+    branches_of,
+    next_end,
+)
 
 OVERDUE_SECONDS = 3600.0
 """A message is overdue when its contact came to it so much later than it should have, because of a pause."""
@@ -45,149 +44,14 @@ _EVENT_GRID = 5.0
 _MOST_MOVES = 1000
 
 
-class Token(NamedTuple):
-    """Where one branch of an enrollment stands in the plan."""
-
-    step: int
-    visit: int
-    """The number of the visit, this one's place among all steps visited. The trunk of a forked enrollment counts the
-    visits of its branches."""
-    phase: Phase
-    """ready: just arrived; acting: its batch is under way; waiting: until `due` or an event; held: the step is to be
-    tried again at `due`; forked: its branches are under way."""
-    seed: int
-    """Of the contact (core.ids.seed); splits hash it."""
-    since: float
-    """When it arrived, in seconds since 1970."""
-    due: float | None = None
-    """When it has to be looked at again."""
-    heard: tuple[int, ...] = ()
-    """Subscriptions whose event came since the last wait ended. A wait that begins later takes them into account, so
-    an answer that is quicker than our own sending is not lost."""
-    ends: float | None = None
-    """When its present wait ends; until then it may have to be looked at now and then."""
-    late: float = 0.0
-    """By how many seconds it was held up by a pause since the last wait began."""
-    branches: tuple[int, ...] = ()
-    """Of a forked token: its branches that are under way."""
-
-
-class Visit(NamedTuple):
-    """A token came to a step."""
-
-    enrollment: int
-    visit: int
-    step: int
-    at: float
-    via: str
-    """next, branch, arm:NAME, parallel:NAME, join, event, criteria, timeout, overdue …"""
-
-
-class Waiting(NamedTuple):
-    """When an enrollment's present waits end; of several branches the earliest. None: only an event ends it."""
-
-    enrollment: int
-    visit: int
-    due: float | None
-
-
-class Finish(NamedTuple):
-    """An enrollment is over."""
-
-    enrollment: int
-    visit: int
-    at: float
-    outcome: str
-
-
-class Batch(NamedTuple):
-    """Tokens that do the same step together; no enrollment is in it twice."""
-
-    step: int
-    members: tuple[tuple[int, int], ...]
-    """(enrollment, visit)"""
-
-
-class Join(NamedTuple):
-    """A contact enters."""
-
-    enrollment: int
-    seed: int
-
-
-class Heard(NamedTuple):
-    """An event came that the enrollment listens to."""
-
-    enrollment: int
-    subscription: int
-    event: int = 0
-    """Which event it was, so that one event does not end two waits that stand one behind the other. An event's rows
-    come in one turn."""
-
-
-class Went(NamedTuple):
-    """An acting step is done; the token goes on to step `to`."""
-
-    enrollment: int
-    visit: int
-    to: int
-    via: str = "next"
-
-
-class Due(NamedTuple):
-    """The time until which a wait lasts has been found, or the time at which to look again (then `at` may be None:
-    the wait ends when its own time has come, or never)."""
-
-    enrollment: int
-    visit: int
-    at: float | None
-    again: float | None = None
-
-
-class Held(NamedTuple):
-    """The acting step cannot be done now; try again at `until`."""
-
-    enrollment: int
-    visit: int
-    until: float
-
-
-class Ended(NamedTuple):
-    """The acting step ended the enrollment."""
-
-    enrollment: int
-    visit: int
-    outcome: str
-
-
-class Stop(NamedTuple):
-    """End every enrollment with this outcome."""
-
-    outcome: str
-
-
-Input = Join | Heard | Went | Due | Held | Ended | Stop
-
-
-@dataclass
-class Turn:
-    """What `advance` decided."""
-
-    tokens: Tokens
-    batches: list[Batch] = field(default_factory=list)
-    visits: list[Visit] = field(default_factory=list)
-    waits: list[Waiting] = field(default_factory=list)
-    finished: list[Finish] = field(default_factory=list)
-    spent: dict[Key, int] = field(default_factory=dict)
-    """The event that has just ended a wait of the token."""
-
-    def next_due(self) -> float | None:
-        """The earliest time at which a token has to be looked at again."""
-        return min((t.due for t in self.tokens.values() if t.due is not None), default=None)
-
-
 def advance(
-    plan: Plan, tokens: Mapping[Key, Token], now: float, inputs: Sequence[Input], *, paused: bool = False
+    plan: Plan,
+    tokens: Mapping[Key, Token],
+    now: float,
+    inputs: Sequence[Input],
+    *,
+    paused: bool = False,
+    heard_until: float = math.inf,
 ) -> Turn:
     """Apply what happened, let the due ones go on, and move every token until it rests.
 
@@ -198,6 +62,8 @@ def advance(
         inputs: What happened since the last turn, in order. What is no longer true of a token (it moved on, it has
             finished) is ignored, so inputs may be repeated.
         paused: Hold: note what happened, but begin no work and end no wait by time.
+        heard_until: Every event that was committed before this time is among the inputs up to now. A wait that an event
+            could have ended does not end by time before this has come to its end.
 
     Returns:
         The new tokens, batches of work to begin, and what to write down. Inputs come before time: where an event and
@@ -207,8 +73,9 @@ def advance(
     for item in inputs:
         _apply(plan, turn, now, item)
     if not paused:
-        _release(plan, turn, now)
+        _release(plan, turn, now, heard_until)
         _settle(plan, turn, now)
+    turn.branched.extend(branched(turn.tokens, one) for one in turn.stirred if (one, 0) in turn.tokens)
     return turn
 
 
@@ -239,17 +106,6 @@ def choose_arm(step: Split, seed: int) -> tuple[str, int]:
             return arm.name, arm.next
     last = step.arms[-1]
     return last.name, last.next
-
-
-def branches_of(tokens: Mapping[Key, Token], enrollment: int) -> list[Key]:
-    """Every token of an enrollment: the trunk first, then its branches and theirs. Empty if it has finished."""
-    found: list[Key] = []
-    front = [(enrollment, 0)] if (enrollment, 0) in tokens else []
-    while front:
-        key = front.pop(0)
-        found.append(key)
-        front += [(enrollment, branch) for branch in tokens[key].branches]
-    return found
 
 
 def _apply(plan: Plan, turn: Turn, now: float, item: Input) -> None:
@@ -300,6 +156,10 @@ def _act_ended(plan: Plan, turn: Turn, key: Key, item: Went | Due | Held | Ended
 def _wait_as_found(plan: Plan, turn: Turn, key: Key, found: Due, now: float) -> None:
     token = turn.tokens[key]
     step = plan.steps[token.step]
+    if token.closing and isinstance(step, Wait) and token.ends is not None and token.ends <= now:
+        if not _leave_if_heard(plan, turn, key, now):
+            _arrive(turn, key, step.next, now, "timeout", forget=True)
+        return
     ends = found.at
     if ends is None and isinstance(step, Wait):
         ends = due_time(step, token.since)
@@ -310,7 +170,7 @@ def _wait_as_found(plan: Plan, turn: Turn, key: Key, found: Due, now: float) -> 
     times = [at for at in (ends, again) if at is not None]
     heard = tuple(number for number in token.heard if number != getattr(step, "watch_subscription", None))
     due = min(times, default=None)
-    turn.tokens[key] = token._replace(phase="waiting", due=due, ends=ends, heard=heard)
+    turn.tokens[key] = token._replace(phase="waiting", due=due, ends=ends, heard=heard, closing=False)
     if not _leave_if_heard(plan, turn, key, now) and ends != token.ends:
         _note_wait(turn, key, ends)
 
@@ -363,8 +223,9 @@ def _leave_if_heard(plan: Plan, turn: Turn, key: Key, now: float) -> bool:
     return False
 
 
-def _release(plan: Plan, turn: Turn, now: float) -> None:
+def _release(plan: Plan, turn: Turn, now: float, heard_until: float) -> None:
     """Let go on whose time has come."""
+    any_wait = any(one.role in {"goal", "exit"} for one in plan.subscriptions)
     for key, token in list(turn.tokens.items()):
         if token.due is None or token.due > now:
             continue
@@ -375,14 +236,19 @@ def _release(plan: Plan, turn: Turn, now: float) -> None:
             step = plan.steps[token.step]
             if not isinstance(step, Wait) or _leave_if_heard(plan, turn, key, now):
                 continue
+            if token.ends is not None and heard_until < token.ends <= now and (step.until or any_wait):
+                turn.unheard.add(key)
+                continue
             # A date is read once more when it has come, for it may have been moved; an anniversary comes only once.
+            # Criteria are looked at once more, for nobody may have told that they have come true.
             ends = step.date is None or step.date.yearly or step.seconds is not None
-            if ends and token.ends is not None and token.ends <= now:
+            if ends and token.ends is not None and token.ends <= now and not step.watches:
                 turn.tokens[key] = token._replace(late=now - token.ends)
                 _arrive(turn, key, step.next, now, "timeout", forget=True)
             else:
                 late = 0.0 if token.ends is None else max(0.0, now - token.ends)
-                turn.tokens[key] = token._replace(phase="ready", due=None, late=late)
+                closing = ends and token.ends is not None and token.ends <= now
+                turn.tokens[key] = token._replace(phase="ready", due=None, late=late, closing=closing)
 
 
 def _settle(plan: Plan, turn: Turn, now: float) -> None:
@@ -450,7 +316,7 @@ def _enter(  # noqa: PLR0911 - one line a kind
         case Send(if_overdue="skip") if token.late > OVERDUE_SECONDS / plan.hasten:
             _arrive(turn, key, step.next, now, "overdue")
             return False, [key]
-        case Send() | Choose() | Update() | Split() | Notify() | Call() | Enroll() | Show() | Delete():
+        case Send() | Choose() | Split() | Notify() | Act():
             turn.tokens[key] = token._replace(phase="acting")
             return True, []
     raise TypeError(f"no such step: {step!r}")
@@ -487,6 +353,7 @@ def _fork(step: Parallel, turn: Turn, key: Key, now: float) -> list[Key]:
 
 def _join(step: JoinStep, plan: Plan, turn: Turn, key: Key, now: float) -> list[Key]:
     enrollment, branch = key
+    turn.stirred[enrollment] = None
     here = turn.tokens[key].step
     parents = [one for one in branches_of(turn.tokens, enrollment) if branch in turn.tokens[one].branches]
     if not parents:
@@ -542,9 +409,8 @@ def _note_wait(turn: Turn, key: Key, ends: float | None) -> None:
     enrollment = key[0]
     trunk = turn.tokens[enrollment, 0]
     if trunk.phase == "forked":
-        times = [turn.tokens[one] for one in branches_of(turn.tokens, enrollment)]
-        ends = min((one.ends or one.due or math.inf for one in times if one.phase in {"waiting", "held"}), default=None)
-        ends = None if ends == math.inf else ends
+        turn.stirred[enrollment] = None
+        ends = next_end(turn.tokens, enrollment)
     turn.waits.append(Waiting(enrollment, trunk.visit, ends))
 
 
@@ -553,13 +419,3 @@ def _finish(turn: Turn, enrollment: int, now: float, outcome: str) -> None:
     for key in branches_of(turn.tokens, enrollment):
         del turn.tokens[key]
     turn.finished.append(Finish(enrollment, visit, now, outcome))
-
-
-def dump(tokens: Mapping[Key, Token]) -> list[list[Any]]:
-    """Tokens as plain lists, for a workflow's state."""
-    return [[*key, *token] for key, token in tokens.items()]
-
-
-def restore(rows: Iterable[Sequence[Any]]) -> Tokens:
-    """Tokens from what `dump` gave, also after a way through JSON."""
-    return {(row[0], row[1]): Token._make([*row[2:8], tuple(row[8]), *row[9:11], tuple(row[11])]) for row in rows}

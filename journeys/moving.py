@@ -16,8 +16,9 @@ from typing import Literal, NamedTuple
 
 from journeys import canonical
 from journeys.graph import successors
-from journeys.machine import Finish, Held, Input, Key, Token, Tokens, Visit, Went, branches_of, due_time
+from journeys.machine import due_time
 from journeys.plan import Choose, Join, Parallel, Plan, Step, Wait
+from journeys.tokens import Finish, Held, Input, Key, Token, Tokens, Visit, Went, branches_of
 
 END = "end"
 """In a placement: who stands there leaves the journey. A step of this id goes before."""

@@ -7,7 +7,7 @@ a workflow's input and in `journey_version.plan`. It imports nothing but the sta
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag
 
 JSON = dict[str, Any]
 
@@ -187,21 +187,6 @@ class Join(_Step):
     next: int
 
 
-class Update(_Step):
-    """Write on the contact."""
-
-    kind: Literal["update"] = "update"
-    attributes: JSON = {}
-    """Attribute name to value; null removes it."""
-    add_tags: tuple[str, ...] = ()
-    remove_tags: tuple[str, ...] = ()
-    consents: tuple[tuple[str, str, bool], ...] = ()
-    """(channel, purpose, granted)"""
-    scores: tuple[tuple[str, float], ...] = ()
-    """(attribute, what is added to it), once for each visit"""
-    next: int
-
-
 class Notify(_Step):
     """Write to a member of the staff; the subject and the text are templates."""
 
@@ -213,59 +198,23 @@ class Notify(_Step):
     next: int
 
 
-class Answer(_Frozen):
-    """A branch of a call: tests on `status` and on `answer.…`, all of which must hold."""
+class Act(_Step):
+    """Do anything else for each contact: what, says the file of this kind in `journeys.steps`."""
 
-    where: JSON
-    next: int
+    kind: str
+    data: JSON = {}
+    """What its effect is given; the file of the kind has the model."""
+    ways: tuple[Branch, ...] = ()
+    """Where else it may lead, by the names that the effect gives."""
+    next: int | None = None
+    """None: it ends the journey, with `outcome`."""
+    outcome: str = ""
+    long: bool = False
+    """Whether the work on a batch may take minutes; it shows that it is alive."""
 
-
-class Call(_Step):
-    """Ask another program over HTTP."""
-
-    kind: Literal["call"] = "call"
-    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
-    url: str
-    headers: tuple[tuple[str, str], ...] = ()
-    body: Any = None
-    """JSON whose texts are templates; without it a POST carries the contact's id and the event."""
-    timeout_seconds: float = 10
-    retry_seconds: float = 3600
-    """For so long transient failures are tried again."""
-    save: tuple[tuple[str, str], ...] = ()
-    """(attribute, path into the answer such as `answer.score`)"""
-    answers: tuple[Answer, ...] = ()
-    failed: int
-    """Where to go when there was no answer, or one that says it failed and has no branch of its own."""
-    next: int
-
-
-class Enroll(_Step):
-    """Let the contact into another journey."""
-
-    kind: Literal["enroll"] = "enroll"
-    journey: str
-    key: str = ""
-    awaited: bool
-    """Whether a wait for its end follows."""
-    next: int
-
-
-class Show(_Step):
-    """Put content into a place of the site, or take it away."""
-
-    kind: Literal["show"] = "show"
-    slot: str
-    template: str | None
-    """None hides what is shown there."""
-    next: int
-
-
-class Delete(_Step):
-    """Erase the contact, and with that end the journey."""
-
-    kind: Literal["delete"] = "delete"
-    outcome: str
+    def leads(self, way: str) -> int | None:
+        """Where a way leads; that to the next step if there is none of this name."""
+        return next((one.next for one in self.ways if one.name == way), self.next)
 
 
 class End(_Step):
@@ -275,9 +224,26 @@ class End(_Step):
     outcome: str
 
 
+_OWN = (Send, Wait, Choose, Split, Parallel, Join, Notify, End)
+_OWN_KINDS = frozenset(one.model_fields["kind"].default for one in _OWN)
+
+
+def _kind(step: Any) -> str:
+    kind: str = step.get("kind", "") if isinstance(step, dict) else step.kind
+    return kind if kind in _OWN_KINDS else "act"
+
+
 Step = Annotated[
-    Send | Wait | Choose | Split | Parallel | Join | Update | Notify | Call | Enroll | Show | Delete | End,
-    Field(discriminator="kind"),
+    Annotated[Send, Tag("send")]
+    | Annotated[Wait, Tag("wait")]
+    | Annotated[Choose, Tag("choose")]
+    | Annotated[Split, Tag("split")]
+    | Annotated[Parallel, Tag("parallel")]
+    | Annotated[Join, Tag("join")]
+    | Annotated[Notify, Tag("notify")]
+    | Annotated[End, Tag("end")]
+    | Annotated[Act, Tag("act")],
+    Discriminator(_kind),
 ]
 
 
@@ -340,6 +306,8 @@ class Rules(_Frozen):
     cap_seconds: int = 86_400
     per_minute: float | None = None
     """At most so many messages of this journey."""
+    budget: float | None = None
+    """What its messages may cost together."""
 
 
 class Plan(_Frozen):

@@ -1,7 +1,7 @@
 """The reference of the language, as Markdown, from the JSON Schema of its models: `docs/language-reference.md`.
 
-Nothing is said here that the models say: keys, types, defaults and descriptions are theirs. Only the examples, one for
-each kind of step, stand here; a test loads and compiles them.
+Nothing is said here that the models say: keys, types, defaults and descriptions are theirs, and the examples are those
+of the kinds; a test loads and compiles them.
 """
 
 import json
@@ -9,123 +9,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from journeys.language import STEPS, json_schema
+from journeys.language import json_schema
 from journeys.references import unbuilt_words
+from journeys.steps.registry import BY_KEY
 
 Schema = dict[str, Any]
-
-EXAMPLES: dict[str, str] = {
-    "send": """\
-- send: email
-  template: order-paid
-  purpose: service
-  priority: triggered
-""",
-    "wait": """\
-- wait: 2d
-  until: {event: review.written, then: [end]}
-- wait: until 10:00 on weekdays, in the contact's time zone
-- wait: {date: contact.birthday, minus: 3d, yearly: true}
-  missing: [end]
-""",
-    "if": """\
-- if: {contact.city: Kazan}
-  then: [{send: email, template: kazan}]
-  else: [{send: email, template: elsewhere}]
-""",
-    "choose": """\
-- choose:
-    - when: {contact.language: ru}
-      then: [{send: email, template: thanks-ru}]
-    - when: {contact.tags: {in: [vip, partner]}}
-      then: [{send: email, template: thanks-vip}]
-  else: [{send: email, template: thanks}]
-""",
-    "split": """\
-- split:
-    short: {weight: 1, then: [{send: email, template: short}]}
-    long: {weight: 1, then: [{send: email, template: long}]}
-  holdout: 10
-  winner: {metric: clicked, sample: 500, deadline: 2d}
-""",
-    "parallel": """\
-- parallel:
-    letter:
-      - {send: email, template: guide}
-    watch:
-      - {wait: 7d, until: {event: guide.read}}
-  join: all
-""",
-    "update": """\
-- update:
-    attributes: {plan: pro, trial_ends: null}
-    tags: {add: customer, remove: [lead, trial]}
-    consents: {email: true, sms: {news: false}}
-""",
-    "tag": """\
-- tag: customer
-- tag: {add: [customer, reader], remove: lead}
-""",
-    "consent": """\
-- consent: {email: true, sms: {news: false}}
-""",
-    "score": """\
-- score: {points: 10, patience: -1}
-""",
-    "notify": """\
-- notify: email
-  to: [sales@example.com, boss@example.com]
-  subject: "{{ contact.email | default('Somebody') }} has paid"
-  text: "Order {{ event.order_id }}."
-""",
-    "call": """\
-- call: https://crm.example.com/contacts/{{ contact.external_id }}/score
-  method: POST
-  body: {order: "{{ event.order_id }}"}
-  save: {score: answer.score}
-  answers:
-    - {when: {status: 404}, then: [{tag: unknown-to-crm}]}
-  failed: [{tag: not-scored}]
-""",
-    "enroll": """\
-- enroll: onboarding
-  await: 30d
-  outcomes: {completed: [{tag: onboarded}], not_entered: [end]}
-  late: [{tag: slow}]
-""",
-    "ask": """\
-- {id: question, send: email, template: how-was-it}
-- ask: link
-  of: question
-  within: 3d
-  answers:
-    https://shop.example.com/good: [{tag: happy}]
-    https://shop.example.com/bad: [{tag: unhappy}]
-  else: [{end: silent}]
-""",
-    "show": """\
-- show: front-page
-  template: spring-sale
-""",
-    "hide": """\
-- hide: front-page
-""",
-    "delete": """\
-- delete: contact
-  outcome: forgotten
-""",
-    "goto": """\
-- {id: letter, send: email, template: monthly}
-- wait: 30d
-- goto: letter
-""",
-    "end": """\
-- if: {contact.tags: vip}
-  then: [{end: vip}]
-- end
-""",
-}
-"""Steps of a journey that is entered by an event, for each kind in `STEPS`."""
 
 HEAD = "journey: example\nenter: {event: order.paid}\nsteps:\n"
 """What stands before an example to make it a whole journey."""
@@ -136,7 +24,13 @@ _INTRODUCTION = """\
 Written by `kaskad journey reference` from the models that read journeys; `make reference` writes this page anew.
 [The journey language](language.md) tells what the words mean together, and has the criteria and tests.
 """
-_DEFINED_ELSEWHERE = {"Criteria": "criteria", "Where": "tests on the event", "Test": "test"}
+_DEFINED_ELSEWHERE = {
+    "Criteria": "criteria",
+    "Where": "tests on the event",
+    "Test": "test",
+    "Steps": "steps",
+    "Branch": "id of a step, or steps",
+}
 _TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "null": "null"}
 _BOUNDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
 
@@ -145,7 +39,7 @@ def markdown() -> str:
     """The whole page: the journey, the steps with an example each, and the mappings that stand inside them."""
     schema = json_schema()
     definitions: dict[str, Schema] = schema["$defs"]
-    steps = {kind: definitions[model.__name__] for kind, model in STEPS.items()}
+    steps = {kind: definitions[one.model.__name__] for kind, one in BY_KEY.items()}
     parts = _parts([schema, *steps.values()], definitions)
     blocks = [_INTRODUCTION, "## The journey\n", _table(schema), "## Steps\n"]
     for kind, model in steps.items():
@@ -164,12 +58,18 @@ def part_title(model: str) -> str:
 def _step(kind: str, model: Schema) -> Iterator[str]:
     yield f"### {kind}\n"
     yield f"{model['description']}\n"
-    yield from (f"Cannot be published yet: {reason}.\n" for word, reason in unbuilt_words(kind).items() if word == kind)
-    refused = [f"`{kind}: {word}` ({reason})" for word, reason in unbuilt_words(kind).items() if word != kind]
+    yield from (f"Cannot be published yet: {reason}.\n" for word, reason in unbuilt_words(kind).items() if word == "*")
+    refused = [f"`{kind}: {word}` ({reason})" for word, reason in unbuilt_words(kind).items() if word != "*"]
     if refused:
         yield f"Cannot be published yet: {', '.join(refused)}.\n"
     yield _table(model)
-    yield f"```yaml\n{EXAMPLES[kind]}```\n"
+    yield f"In BPMN: {_spoken(BY_KEY[kind].element)}; {BY_KEY[kind].drawn}.\n"
+    yield f"```yaml\n{BY_KEY[kind].example}```\n"
+
+
+def _spoken(element: str) -> str:
+    """The name of a BPMN element as people say it: `send task`."""
+    return re.sub(r"(?<!^)[A-Z]", lambda match: f" {match[0].lower()}", element)
 
 
 def _table(model: Schema) -> str:
@@ -228,7 +128,7 @@ def _plain_words(schema: Schema) -> str:
 
 def _parts(schemas: list[Schema], definitions: dict[str, Schema]) -> list[str]:
     """The models that these schemas lead to and that are neither steps nor defined elsewhere, as they come up."""
-    known = {model.__name__ for model in STEPS.values()} | _DEFINED_ELSEWHERE.keys()
+    known = {kind.model.__name__ for kind in BY_KEY.values()} | _DEFINED_ELSEWHERE.keys()
     found: list[str] = []
     queue = list(schemas)
     for schema in queue:

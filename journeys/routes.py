@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from core.access import Key, require
 from journeys import store
 from journeys.edits import placed
+from journeys.steps.known import Abilities
 
 router = APIRouter(prefix="/v1/journeys", tags=["journeys"])
 
@@ -30,6 +31,7 @@ class JourneyRow(BaseModel):
     name: str
     title: str
     state: State
+    paused_because: str | None = Field(None, description="Why it paused itself; nothing where people did")
     version: int
     published_at: datetime
     running: int = Field(description="Contacts in it now")
@@ -69,6 +71,7 @@ class PublishAnswer(BaseModel):
     number: int
     changed: bool = Field(description="False if this is the present version already")
     standing: list[StandingRow] = Field(default=[], description="With `move`: where those stood who are moved")
+    moving: int = Field(default=0, description="With `move`: how many contacts that is")
 
 
 class StateAnswer(BaseModel):
@@ -114,7 +117,14 @@ async def publish_journey(
     source = await request.body()
     async with request.app.state.database.begin() as connection:
         done = await store.publish(
-            connection, source, "body", f"key {key.name}", move=move, placement=placed(place), backfill=backfill
+            connection,
+            source,
+            "body",
+            f"key {key.name}",
+            move=move,
+            placement=placed(place),
+            backfill=backfill,
+            abilities=Abilities.of(request.app.state.settings),
         )
     return PublishAnswer(**asdict(done))
 

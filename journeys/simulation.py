@@ -10,48 +10,19 @@ grows with the visits, not with the contacts times the moments at which somethin
 import heapq
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any
 
 from core.errors import InvalidInput, Problem
-from journeys.calendar import date_due, next_local, window_opens
-from journeys.machine import (
-    Batch,
-    Due,
-    Ended,
-    Finish,
-    Heard,
-    Held,
-    Input,
-    Join,
-    Token,
-    Tokens,
-    Turn,
-    Visit,
-    Went,
-    advance,
-    choose_arm,
-)
-from journeys.plan import (
-    ANY_EVENT,
-    Call,
-    Choose,
-    Delete,
-    Enroll,
-    LocalTime,
-    Notify,
-    Plan,
-    Send,
-    Show,
-    Split,
-    Step,
-    Update,
-    Wait,
-)
-from journeys.responses import Response, Responses, chance
+from journeys.calendar import date_due, window_opens
+from journeys.expecting import Calendar, Events, listened
+from journeys.machine import advance, choose_arm
+from journeys.plan import Act, Choose, Notify, Send, Split, Step, Wait
+from journeys.responses import Response, chance
+from journeys.scenario import Note, Person, Scenario, Tell, World
+from journeys.steps.registry import effect_of
 from journeys.tally import DAY, Result, Tally
-from segments import eventfilter
+from journeys.tokens import Batch, Due, Ended, Finish, Heard, Held, Input, Join, Token, Tokens, Turn, Visit, Went
 from segments.supposing import Supposed, SupposedMessage
 from segments.words import said
 
@@ -66,72 +37,6 @@ _LOOK = DAY
 but what it would find changed is frozen here.)"""
 
 _TOGETHER = ("message.opened", "message.clicked")
-_KNOWN_PROPERTIES = ("journey", "step", "template")
-
-
-class Person(NamedTuple):
-    """A contact, as far as the machine is concerned."""
-
-    id: int
-    seed: int
-    """core.ids.seed of the contact."""
-    zone: str | None = None
-
-
-class Decision(NamedTuple):
-    """What the policy says of a message."""
-
-    action: Literal["send", "skip", "delay"]
-    reason: str = ""
-    until: float = 0.0
-
-
-class World(Protocol):
-    """What is known of the contacts, besides what happens in the simulation."""
-
-    def may_send(self, person: Person, number: int, step: Send, at: float, supposed: Supposed) -> Decision:
-        """Ask the policy about a message of step `number` at a time (seconds since 1970)."""
-
-    def holds(self, criterion: int, person: Person, at: float, supposed: Supposed) -> bool:
-        """Whether the criterion of this number in the plan holds for a contact."""
-
-    def words(self, criterion: int) -> str:
-        """The criterion in words."""
-
-    def value(self, person: Person, attribute: str) -> Any:
-        """What a contact's attribute holds at the start; None if nothing."""
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """What is to be simulated."""
-
-    plan: Plan
-    start: float
-    """In seconds since 1970."""
-    days: int
-    responses: Responses
-    seed: int = 0
-    enter_within: float = 0.0
-    """Contacts enter evenly over so many seconds; all at once if 0."""
-
-    @property
-    def end(self) -> float:
-        """The moment from which on nothing is looked at."""
-        return self.start + self.days * DAY
-
-
-class Note(NamedTuple):
-    """One thing that happened to a contact, in words, for its story."""
-
-    at: float
-    step: str
-    what: str
-    template: str | None = None
-    """Of a message that was sent."""
-
-
-Tell = Callable[[Note], None]
 
 
 def simulate(
@@ -158,7 +63,7 @@ def simulate(
         ValueError: a loop without a wait, which the compiler refuses.
     """
     tally = Tally()
-    events = _Events(scenario)
+    events = Events(scenario)
     calendar = Calendar()
     for first in range(0, len(people), group):
         members = people[first : first + group]
@@ -166,75 +71,6 @@ def simulate(
         if progress is not None:
             progress(first + len(members))
     return tally.result(scenario.plan, scenario.responses, scenario.start, scenario.days, scenario.seed, len(people))
-
-
-class _Events:
-    """Which answers can come at which step, and which subscriptions hear them; the same for all contacts."""
-
-    def __init__(self, scenario: Scenario) -> None:
-        self._plan = scenario.plan
-        responses = [one for one in scenario.responses.values() if one.probability > 0]
-        self.of_messages = [one for one in responses if one.of_messages]
-        self._others = {one.event: one for one in responses if not one.of_messages}
-        self._heard: dict[tuple[str, int], tuple[int, ...]] = {}
-        waited = {event for step in self._plan.steps for event in _listened(self._plan, step)}
-        ending = dict.fromkeys(one.filter.event for one in self._plan.subscriptions if one.role in {"goal", "exit"})
-        if self._plan.conversion is not None:
-            ending[self._plan.conversion.filter.event] = None
-        self.at_entry = [self._others[event] for event in ending if event in self._others and event not in waited]
-        self._at_step = {
-            number: [self._others[event] for event in _listened(self._plan, step) if event in self._others]
-            for number, step in enumerate(self._plan.steps)
-        }
-
-    def at_step(self, number: int) -> list[Response]:
-        """The answers that a contact may give while it waits at a step."""
-        return self._at_step[number]
-
-    def heard(self, event: str, step: int) -> tuple[int, ...]:
-        """The subscriptions that hear an event, as the router finds them: in order, up to one that ends the run."""
-        key = (event, step if event.startswith("message.") else -1)
-        if key not in self._heard:
-            self._heard[key] = tuple(self._hearing(event, step))
-        return self._heard[key]
-
-    def _hearing(self, event: str, step: int) -> Iterator[int]:
-        sender = self._plan.steps[step]
-        known = {"journey": self._plan.journey, "step": sender.id, "template": getattr(sender, "template", None)}
-        for number, subscription in enumerate(self._plan.subscriptions):
-            where = subscription.filter.where
-            if subscription.filter.event not in {event, ANY_EVENT}:
-                continue
-            # Of a message's event the journey, step and template are known; other properties are taken as fitting.
-            tests = {name: where[name] for name in _KNOWN_PROPERTIES if name in where}
-            if event.startswith("message.") and not eventfilter.matches(tests, known, {}):
-                continue
-            yield number
-            if subscription.role in {"goal", "exit"}:
-                return
-
-
-def _listened(plan: Plan, step: Step) -> list[str]:
-    """The events that a step waits for, each once, in order."""
-    return list(dict.fromkeys(plan.subscriptions[way.subscription].filter.event for way in getattr(step, "until", ())))
-
-
-class Calendar:
-    """Local times, each stretch of time computed once."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[LocalTime, str | None, int], tuple[float, float]] = {}
-
-    def next(self, local: LocalTime, zone: str | None, at: float) -> float:
-        """When the clock shows it next; see journeys.calendar."""
-        key = (local, zone, int(at // 3600))
-        known = self._known.get(key)
-        # It is the same for every moment between one for which it was found and the time itself.
-        if known is not None and known[0] <= at < known[1]:
-            return known[1]
-        due = next_local(datetime.fromtimestamp(at, UTC), local, zone).timestamp()
-        self._known[key] = (at, due)
-        return due
 
 
 class _Group:
@@ -246,7 +82,7 @@ class _Group:
         people: Sequence[Person],
         world: World,
         tally: Tally,
-        events: _Events,
+        events: Events,
         calendar: Calendar,
         tell: Tell | None,
     ) -> None:
@@ -415,7 +251,7 @@ class _Group:
         if token.phase != "waiting" or place in self._told:
             return
         self._told.add(place)
-        events = " or ".join(_listened(self._plan, self._plan.steps[token.step]))
+        events = " or ".join(listened(self._plan, self._plan.steps[token.step]))
         until = "as long as it takes" if token.ends is None else f"until {_shown(token.ends)}"
         self._say(contact, token.since, token.step, f"waits {until}" + (f", or for {events}" if events else ""))
 
@@ -424,26 +260,23 @@ class _Group:
         for contact, visit in batch.members:
             yield self._acted(self._people[contact], batch.step, step, visit, now)
 
-    def _acted(self, person: Person, number: int, step: Step, visit: int, now: float) -> Input:  # noqa: PLR0911
+    def _acted(self, person: Person, number: int, step: Step, visit: int, now: float) -> Input:
         """What the activity of the engine would come to."""
         match step:
             case Send():
                 return self._send(person, number, step, visit, now)
             case Choose():
                 return self._choose(person, number, step, visit, now)
-            case Update():
-                self._update(person, step)
-                return Went(person.id, visit, step.next)
             case Wait():
                 return self._wait(person, number, step, visit, now)
             case Split():
                 # Who wins depends on all contacts together; here everybody is given the arm that is theirs by chance.
                 name, to = choose_arm(step, person.seed)
                 return Went(person.id, visit, to, f"arm:{name}")
-            case Delete():
-                return Ended(person.id, visit, step.outcome)
-            case Notify() | Call() | Enroll() | Show():
-                self._say(person.id, now, number, f"{step.kind}: done in earnest only; goes on")
+            case Act():
+                return self._effect(person, number, step, visit, now)
+            case Notify():
+                self._say(person.id, now, number, "notify: done in earnest only; goes on")
                 return Went(person.id, visit, step.next)
         raise TypeError(f"step {step.id} cannot be simulated")
 
@@ -494,6 +327,7 @@ class _Group:
         else:
             message.states |= {"accepted", "delivered"}
             self._tally.message(day, number, "sent", "")
+            self._tally.charge(step.channel, self._world.charge(person, step))
             if self._tell is not None:
                 self._tell(Note(now, step.id, f"{step.channel} {step.template} is sent", step.template))
             self._draw(person.id, number, visit, now, self._events.of_messages, message)
@@ -510,17 +344,16 @@ class _Group:
                 return Went(person.id, visit, to, f"branch:{place + 1}")
         return Went(person.id, visit, step.otherwise, "otherwise")
 
-    def _update(self, person: Person, step: Update) -> None:
-        supposed = self._supposed[person.id]
-        supposed.attributes.update(step.attributes)
-        for name, amount in step.scores:
-            before = self._value(person, name)
-            counted = isinstance(before, int | float) and not isinstance(before, bool)
-            supposed.attributes[name] = (before if counted else 0) + amount
-        supposed.tags.update(dict.fromkeys(step.add_tags, True))
-        supposed.tags.update(dict.fromkeys(step.remove_tags, False))
-        for channel, purpose, granted in step.consents:
-            supposed.consents[(channel, purpose)] = granted
+    def _effect(self, person: Person, number: int, step: Act, visit: int, now: float) -> Went | Ended:
+        """What the file of the kind supposes of it; without that, contacts only go on."""
+        effect = effect_of(step)
+        if effect.suppose is not None:
+            effect.suppose(self._supposed[person.id], effect.read(step), lambda name: self._value(person, name))
+        elif step.next is not None:
+            self._say(person.id, now, number, f"{step.kind}: done in earnest only; goes on")
+        if step.next is None:
+            return Ended(person.id, visit, step.outcome)
+        return Went(person.id, visit, step.next)
 
     def _say(self, contact: int, at: float, number: int, what: str) -> None:
         if self._tell is not None:

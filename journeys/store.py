@@ -15,6 +15,7 @@ from journeys import compiler, edits, references
 from journeys.edits import Standing
 from journeys.loader import load
 from journeys.plan import Plan
+from journeys.steps.known import NO_ABILITIES, Abilities
 
 STATES = ("active", "paused", "finishing", "stopped")
 """finishing: nobody enters any more, and those inside go on to their end; stopped: it has ended for everybody."""
@@ -31,6 +32,8 @@ class Published:
     """False if the present version is just this one."""
     standing: tuple[Standing, ...] = ()
     """With a move: where those stood who are moved."""
+    moving: int = 0
+    """With a move: how many contacts that is."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ async def publish(
     move: bool = False,
     placement: Mapping[str, str] | None = None,
     backfill: bool = False,
+    abilities: Abilities = NO_ABILITIES,
 ) -> Published:
     """Make a journey's next version, the one newcomers get. Publishing the same again changes nothing.
 
@@ -72,6 +76,7 @@ async def publish(
         hasten: waits are divided by this; for demonstrations.
         move: take those who are under way along, also from a version before the last.
         backfill: let in those, too, who are members of its segment already.
+        abilities: what can be done here, by the settings.
         placement: with `move`, where contacts go from steps that are gone: step id to step id, or to `end`.
 
     Raises:
@@ -81,7 +86,7 @@ async def publish(
     if placement and not move:
         raise InvalidInput(Problem("a placement says where contacts are moved to", "add --move"))
     written = load(source, file)
-    problems = await references.problems_of(connection, written)
+    problems = await references.problems_of(connection, written, abilities)
     if problems:
         raise InvalidInput(*problems)
     plan = compiler.compile(written, hasten)
@@ -96,9 +101,8 @@ async def publish(
         await connection.execute(wish.values(backfills=journey.c.backfills + 1))
     stood = await edits.placeable(connection, number_of_journey, plan, placement or {}) if move else []
     if before is not None and before.source == content and before.plan == body:
-        if move:
-            await edits.move(connection, number_of_journey, before.id, placement or {}, by)
-        return Published(plan.journey, before.id, before.number, changed=False, standing=tuple(stood))
+        moving = await edits.move(connection, number_of_journey, before.id, placement or {}, by) if move else 0
+        return Published(plan.journey, before.id, before.number, changed=False, standing=tuple(stood), moving=moving)
     number = 1 if before is None else before.number + 1
     made = await connection.execute(
         insert(journey_version)
@@ -109,9 +113,8 @@ async def publish(
     await connection.execute(
         update(journey).where(journey.c.id == number_of_journey).values(version_id=version_id, title=plan.title)
     )
-    if move:
-        await edits.move(connection, number_of_journey, version_id, placement or {}, by)
-    return Published(plan.journey, version_id, number, changed=True, standing=tuple(stood))
+    moving = await edits.move(connection, number_of_journey, version_id, placement or {}, by) if move else 0
+    return Published(plan.journey, version_id, number, changed=True, standing=tuple(stood), moving=moving)
 
 
 async def preview(
@@ -204,6 +207,7 @@ async def listing(connection: AsyncConnection) -> list[dict[str, Any]]:
             journey.c.name,
             journey.c.title,
             journey.c.state,
+            journey.c.paused_because,
             journey_version.c.number.label("version"),
             journey_version.c.published_at,
             func.coalesce(running.c.running, 0).label("running"),
@@ -238,8 +242,17 @@ async def set_state(connection: AsyncConnection, name: str, state: str) -> str:
         raise await _not_found(connection, name)
     if row.state != state:
         change = update(journey).where(journey.c.id == row.id)
-        await connection.execute(change.values(state=state, control=journey.c.control + 1))
+        await connection.execute(change.values(state=state, control=journey.c.control + 1, paused_because=None))
     return str(row.state)
+
+
+async def pause_itself(connection: AsyncConnection, journey_id: int, why: str) -> bool:
+    """Pause a journey that runs, and say why; gives whether it ran. People resume it."""
+    change = update(journey).where(journey.c.id == journey_id, journey.c.state == "active")
+    done = await connection.execute(
+        change.values(state="paused", control=journey.c.control + 1, paused_because=why[:500])
+    )
+    return bool(done.rowcount)
 
 
 async def plan_of(connection: AsyncConnection, version_id: int) -> Plan:

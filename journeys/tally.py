@@ -1,14 +1,15 @@
 """Counting in a simulation, and the figures it comes to. Every count is a sum: the order does not matter."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from decimal import Decimal
+from typing import Any, Literal, NamedTuple
 
-from journeys.machine import Finish, Visit
 from journeys.plan import Plan
 from journeys.responses import Responses
+from journeys.tokens import Finish, Visit
 
 DAY = 86_400.0
 MONEY_DIGITS = 6
@@ -82,15 +83,29 @@ class ResponseRow:
     """Of those who had an occasion and did not answer."""
 
 
+class Charge(NamedTuple):
+    """What one message costs, and with whom."""
+
+    provider: str | None = None
+    amount: Decimal | None = None
+    """None where nobody said."""
+    currency: str | None = None
+
+
 @dataclass(frozen=True)
 class CostRow:
-    """What the messages of a channel cost."""
+    """What the messages of a channel cost, with one provider where prices are kept."""
 
     channel: str
     messages: int
     price: float | None
-    """Of one message; None where no price was given."""
+    """Of one message; None where it was not given, but follows from each contact's provider and place."""
     cost: float
+    provider: str | None = None
+    """None where a price was given, or where no provider has prices."""
+    currency: str | None = None
+    unpriced: int = 0
+    """Of the messages, those that no price fits."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +124,8 @@ class Result:
     messages: list[MessageRow]
     reasons: list[ReasonRow]
     costs: list[CostRow]
-    cost: float
+    cost: float | None
+    """Of all messages; None where that would add different currencies."""
     standing: list[StandingRow]
     ways: list[WayRow]
     outcomes: list[OutcomeRow]
@@ -143,6 +159,8 @@ class Tally:
     lengths: Counter[float] = field(default_factory=Counter)
     answered: Counter[tuple[str, bool, bool]] = field(default_factory=Counter)
     """(event, answered, converted)"""
+    charges: Counter[tuple[str, Charge]] = field(default_factory=Counter)
+    """(channel, what a message of it costs)"""
 
     def visit(self, visit: Visit) -> None:
         """A contact comes to a step."""
@@ -153,6 +171,10 @@ class Tally:
         self.messages[(day, step, action)] += 1
         if reason:
             self.reasons[(step, action, reason)] += 1
+
+    def charge(self, channel: str, charge: Charge) -> None:
+        """A message costs that much."""
+        self.charges[(channel, charge)] += 1
 
     def finish(self, finish: Finish, seconds: float) -> None:
         """A run ends."""
@@ -184,8 +206,8 @@ class Tally:
             running=self.entered - finished,
             messages=self._messages(plan),
             reasons=self._reasons(plan),
-            costs=[],
-            cost=0.0,
+            costs=(costs := self._costs()),
+            cost=_together(costs),
             standing=[
                 StandingRow(day + 1, plan.steps[step].id, number)
                 for (day, step), number in sorted(self.standing.items())
@@ -200,6 +222,25 @@ class Tally:
             converted=self.converted,
             responses=[self._response(event, responses[event].probability) for event in responses],
         )
+
+    def _costs(self) -> list[CostRow]:
+        """By channel and provider."""
+        rows: dict[tuple[str, str, str], list[tuple[Charge, int]]] = {}
+        for (channel, charge), number in self.charges.items():
+            rows.setdefault((channel, charge.provider or "", charge.currency or ""), []).append((charge, number))
+        return [
+            CostRow(
+                channel=channel,
+                messages=sum(number for _, number in charged),
+                price=None,
+                # Exact, so that the order in which contacts were simulated changes nothing.
+                cost=round(float(sum((one.amount or Decimal()) * number for one, number in charged)), MONEY_DIGITS),
+                provider=provider or None,
+                currency=currency or None,
+                unpriced=sum(number for one, number in charged if one.amount is None),
+            )
+            for (channel, provider, currency), charged in sorted(rows.items())
+        ]
 
     def _messages(self, plan: Plan) -> list[MessageRow]:
         rows = []
@@ -234,7 +275,7 @@ class Tally:
 
 
 def priced(result: Result, prices: Mapping[str, float]) -> Result:
-    """The result with what its messages cost.
+    """The result with other prices for some channels than those of the providers.
 
     Args:
         result: of a simulation.
@@ -243,11 +284,21 @@ def priced(result: Result, prices: Mapping[str, float]) -> Result:
     sent: Counter[str] = Counter()
     for row in result.messages:
         sent[row.channel] += row.sent
-    costs = [
-        CostRow(channel, number, prices.get(channel), round(number * prices.get(channel, 0.0), MONEY_DIGITS))
-        for channel, number in sorted(sent.items())
+    given = [
+        CostRow(channel, number, prices[channel], round(number * prices[channel], MONEY_DIGITS))
+        for channel, number in sent.items()
+        if channel in prices
     ]
-    return replace(result, costs=costs, cost=round(sum(one.cost for one in costs), MONEY_DIGITS))
+    kept = [row for row in result.costs if row.channel not in prices]
+    costs = sorted(given + kept, key=lambda row: (row.channel, row.provider or "", row.currency or ""))
+    return replace(result, costs=costs, cost=_together(costs))
+
+
+def _together(costs: Sequence[CostRow]) -> float | None:
+    """The sum, where there is one: prices that were given are in the currency of the others."""
+    if len({row.currency for row in costs if row.currency is not None}) > 1:
+        return None
+    return round(sum(row.cost for row in costs), MONEY_DIGITS)
 
 
 def _quantile(lengths: Counter[float], share: float) -> float | None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.documents import Path
-from journeys import compiler
-from journeys.bpmn import branches
+from journeys import branches, compiler
 from journeys.language import Journey
+from journeys.steps.registry import BY_KEY
 
 BOTTOM = "End_of_journey"
 """The element that those come to who fall off the end of the steps."""
@@ -18,8 +18,11 @@ NEXT: Path = ("next",)
 """The way to the step behind, beside the ways of branches."""
 SHARED: Path = ("then",)
 """The branch of a wait that all its events take that have none of their own."""
-WITHOUT_NEXT = frozenset({"if", "choose", "split", "ask", "end", "delete"})
-"""Kinds that go on by their branches only, or not at all."""
+
+
+def goes_on(kind: str) -> bool:
+    """Whether steps of a kind lead to the next one, and not by their branches only or nowhere."""
+    return BY_KEY[kind].goes_on
 
 
 @dataclass
@@ -138,7 +141,7 @@ class _Charter:
                 ways[place] = ("#", branch)
             elif node.kind != "wait" or place[0] == "until":
                 ways[place] = fallback
-        if node.kind not in WITHOUT_NEXT:
+        if goes_on(node.kind):
             ways[NEXT] = behind
 
     def finished(self, node: Node) -> Node:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from core.documents import Path, pointer
+from core.documents import Path, parts, pointer
 
 NAMESPACE = "urn:kaskad:bpmn:1"
 """Of Kaskad's details in extension elements and attributes, and the language of its conditions and times."""
@@ -111,5 +111,14 @@ class Diagram:
 
 
 def spelled(path: Path) -> str:
-    """A place as it stands in an attribute."""
-    return pointer(path)
+    """A place as it stands in an attribute: a JSON Pointer (RFC 6901); keys that look like list indices are quoted."""
+    return pointer(tuple(f'"{part}"' if _is_quoted(part) else part for part in path))
+
+
+def place_of(text: str) -> Path:
+    """The place that `spelled` wrote."""
+    return tuple(part[1:-1] if isinstance(part, str) and part.startswith('"') else part for part in parts(text))
+
+
+def _is_quoted(part: str | int) -> bool:
+    return isinstance(part, str) and (part.isdecimal() or part.startswith('"'))

@@ -1,29 +1,18 @@
-"""From a chart to BPMN elements: one line in KINDS for each step kind, and the few shapes they are drawn in."""
+"""From a chart to BPMN elements: the few shapes that steps are drawn in. A kind names its element in its own file."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from core.documents import Path
-from journeys.bpmn import branches
+from journeys import branches
 from journeys.bpmn.chart import BOTTOM, NEXT, SHARED, Chart, Node
 from journeys.bpmn.diagram import NAMESPACE, Diagram, Element, Rule, Trigger
 from journeys.bpmn.labels import as_json, clean, iso_duration, short, words_of
-from journeys.language import DEFAULT_OUTCOME
+from journeys.steps.grammar import DEFAULT_OUTCOME
+from journeys.steps.registry import BY_KEY
 
 Draw = Callable[[Diagram, Node], None]
 BY_HAND = "by hand or by the API"
-
-
-@dataclass(frozen=True)
-class Kind:
-    """How a step kind is drawn."""
-
-    element: str
-    """The BPMN element that carries the step."""
-    draw: Draw
-    words: str
-    """In what shape, for the documentation."""
 
 
 # --- tasks
@@ -36,7 +25,10 @@ def _task(tag: str) -> Draw:
         called = {"calledElement": f"Journey_{node.data['enroll']}"} if tag == "callActivity" else {}
         diagram.elements.append(_main(node, tag, task_label(node.data), attributes=called))
         ways = {place: to for place, to in node.ways.items() if place[0] not in BOUNDARIES}
-        if set(ways) == {NEXT}:
+        if not node.ways:  # it ends the journey
+            diagram.elements.append(Element(f"Gone_{node.name}", "endEvent", "deleted", of=node.key))
+            diagram.connect(node.key, f"Gone_{node.name}")
+        elif set(ways) == {NEXT}:
             diagram.connect(node.key, node.ways[NEXT])
         else:
             _answers(diagram, node, ways)
@@ -227,8 +219,8 @@ def decision_way(data: dict[str, Any], place: Path) -> str:
         return "yes" if place == ("then",) else "no"
     if "split" in data:
         return short(_share(data["split"], str(place[1])))
-    if place == ("else",):
-        return "else"
+    if len(place) == 1:
+        return str(place[0])
     return short(str(place[1]) if isinstance(place[1], str) else words_of(condition_at(data, place)))
 
 
@@ -265,13 +257,6 @@ def _end(diagram: Diagram, node: Node) -> None:
     diagram.elements.append(_main(node, "endEvent", short(outcome_of(node.data))))
 
 
-def _erase(diagram: Diagram, node: Node) -> None:
-    """A task that erases the contact, and the end that this is."""
-    diagram.elements.append(_main(node, "serviceTask", task_label(node.data)))
-    diagram.elements.append(Element(f"Gone_{node.name}", "endEvent", "deleted", of=node.key))
-    diagram.connect(node.key, f"Gone_{node.name}")
-
-
 def outcome_of(data: dict[str, Any]) -> str:
     """How a step `end` says that the journey ended."""
     return clean(data["end"] or DEFAULT_OUTCOME)
@@ -285,49 +270,14 @@ def _main(
     return Element(node.key, tag, name, trigger, detail, place=node.place, attributes=attributes or {})
 
 
-KINDS: dict[str, Kind] = {
-    "send": Kind("sendTask", _task("sendTask"), "named by channel and template"),
-    "wait": Kind(
-        "intermediateCatchEvent",
-        _wait,
-        "a timer event; with `until`, an event-based gateway before a message event (or, for criteria, a conditional "
-        "event) for each and the timer event",
-    ),
-    "if": Kind(
-        "exclusiveGateway", _decision, "the criteria are the condition of the flow `yes`; `no` is the default flow"
-    ),
-    "choose": Kind("exclusiveGateway", _decision, "a conditional flow for each case; `else` is the default flow"),
-    "split": Kind("exclusiveGateway", _decision, "a flow for each arm, named with its share"),
-    "update": Kind("serviceTask", _task("serviceTask"), "named by what it does"),
-    "goto": Kind("sequenceFlow", lambda _diagram, _node: None, "a flow to the step"),
-    "end": Kind("endEvent", _end, "named by the outcome"),
-    "parallel": Kind(
-        "parallelGateway", _fork, "another where the branches meet; a complex one if the first to come goes on"
-    ),
-    "ask": Kind(
-        "userTask",
-        _task("userTask"),
-        "an exclusive gateway behind it for the answers, a timer on its border for `else`",
-    ),
-    "call": Kind(
-        "serviceTask",
-        _task("serviceTask"),
-        "an exclusive gateway behind it for `answers`, an error on its border for `failed`",
-    ),
-    "enroll": Kind(
-        "callActivity",
-        _task("callActivity"),
-        "of the other journey's process; a gateway behind it for `outcomes`, a timer on its border for `await`",
-    ),
-    "show": Kind("serviceTask", _task("serviceTask"), "named by what it does"),
-    "hide": Kind("serviceTask", _task("serviceTask"), "named by what it does"),
-    "notify": Kind("sendTask", _task("sendTask"), "named by what it does"),
-    "tag": Kind("serviceTask", _task("serviceTask"), "named by what it does"),
-    "consent": Kind("serviceTask", _task("serviceTask"), "named by what it does"),
-    "score": Kind("serviceTask", _task("serviceTask"), "named by what it does"),
-    "delete": Kind("serviceTask", _erase, "an end event behind it"),
+SHAPES: dict[str, Draw] = {
+    **{tag: _task(tag) for tag in ("sendTask", "serviceTask", "userTask", "callActivity")},
+    "intermediateCatchEvent": _wait,
+    "exclusiveGateway": _decision,
+    "parallelGateway": _fork,
+    "endEvent": _end,
 }
-"""Step kind to BPMN element. `tests/journeys/bpmn` holds that every kind of the language stands here."""
+"""BPMN element to how steps are drawn whose kind names it; `goto` is a flow and has no node."""
 
 
 # --- the whole
@@ -342,7 +292,7 @@ def drawn(chart: Chart) -> Diagram:
     diagram = Diagram(f"Journey_{head['journey']}", clean(name), ("journey", as_json(rest)))
     _entrance(diagram, head.get("enter"), chart.start)
     for node in chart.nodes:
-        KINDS[node.kind].draw(diagram, node)
+        SHAPES[BY_KEY[node.kind].element](diagram, node)
     if any(flow.target == BOTTOM for flow in diagram.flows):
         diagram.elements.append(Element(BOTTOM, "endEvent", DEFAULT_OUTCOME))
     for role in ("goal", "exit"):

@@ -6,16 +6,15 @@ from typing import Any
 from core import documents
 from core.documents import did_you_mean
 from core.errors import InvalidInput
-from journeys.bpmn.drawing import KINDS
 from journeys.bpmn.markup import Tag
 from journeys.bpmn.source import BPMN
-from journeys.language import CHANNELS, STEPS
+from journeys.steps.registry import BY_KEY
+from journeys.steps.send import CHANNELS
 from segments import criteria
 
 TASKS = frozenset(
     {"task", "sendTask", "serviceTask", "userTask", "manualTask", "scriptTask", "businessRuleTask", "callActivity"}
 )
-_TASK_KINDS = tuple(kind for kind, shape in KINDS.items() if kind in STEPS and shape.element in TASKS)
 _SHARE = re.compile(r"(?P<name>.*?)[\s:(]*(?P<weight>[0-9]{1,3}(?:\.[0-9]{1,3})?)\s?%\)?")
 _MADE_BY_A_TOOL = re.compile(r"(?:[A-Za-z]+_)+(?=[0-9a-z]*[0-9])[0-9a-z]{5,9}|[A-Za-z]+_[0-9]+|sid-[0-9A-Fa-f-]+")
 _PLAIN_NAMES = {
@@ -51,8 +50,12 @@ def _step(text: str) -> dict[str, Any] | None:
     channel = first.lower().removeprefix("send ").replace(" ", "")
     if channel in CHANNELS and isinstance(value, str) and len(data) == 1:
         return {"send": channel, "template": value}
-    kinds = [kind for kind in STEPS if kind in data]
-    return data if len(kinds) == 1 and kinds[0] in _TASK_KINDS else None
+    kinds = [kind for kind in BY_KEY if kind in data]
+    return data if len(kinds) == 1 and kinds[0] in _task_kinds() else None
+
+
+def _task_kinds() -> tuple[str, ...]:
+    return tuple(key for key, kind in BY_KEY.items() if kind.element in TASKS)
 
 
 def mapping(text: str) -> dict[str, Any] | None:
@@ -70,7 +73,7 @@ def mapping(text: str) -> dict[str, Any] | None:
 def task_mend(tag: Tag) -> str:
     """What to write on a task that does not say what it does."""
     word = re.split(r"\W", tag.attributes.get("name", "").lower(), maxsplit=1)[0]
-    near = did_you_mean(word, (*CHANNELS, *_TASK_KINDS)) if word else ""
+    near = did_you_mean(word, (*CHANNELS, *_task_kinds())) if word else ""
     return f"{near} {TASK_MEND}" if near.startswith("did") else TASK_MEND
 
 

@@ -11,8 +11,7 @@ from typing import Any
 
 from core.documents import Path
 from core.errors import InvalidInput
-from journeys import language
-from journeys.bpmn import branches
+from journeys import branches, language
 from journeys.bpmn.chart import BOTTOM, NEXT, SHARED, Chart, Node, shares
 
 Blocks = dict[tuple[str, Path], list[Node]]

@@ -3,17 +3,18 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from core.documents import Path, parts
-from journeys.bpmn import branches, foreign
-from journeys.bpmn.chart import BOTTOM, NEXT, SHARED, WITHOUT_NEXT, Node
-from journeys.bpmn.diagram import NAMESPACE
-from journeys.bpmn.drawing import BOUNDARIES, condition_at, is_endless, outcome_of, task_label, timer_of, trigger_of
-from journeys.bpmn.labels import as_json, same_time, short
+from core.documents import Path
+from journeys import branches
+from journeys.bpmn import foreign
+from journeys.bpmn.changes import CRITERIA_MEND, taken_over, way_of
+from journeys.bpmn.chart import BOTTOM, NEXT, SHARED, Node, goes_on
+from journeys.bpmn.diagram import NAMESPACE, place_of
+from journeys.bpmn.drawing import is_endless
 from journeys.bpmn.markup import Tag
-from journeys.bpmn.source import BPMN, Definition, Link, Source
-from journeys.language import DEFAULT_OUTCOME, STEPS
+from journeys.bpmn.source import BPMN, Link, Source
+from journeys.steps.grammar import DEFAULT_OUTCOME
+from journeys.steps.registry import BY_KEY
 
-_CRITERIA_MEND = "write criteria as the condition or as the flow's name, such as contact.tags: vip"
 _REPEATS = ("standardLoopCharacteristics", "multiInstanceLoopCharacteristics")
 
 
@@ -136,7 +137,7 @@ class Nodes:
         found = self.source.detail(tag, "step")
         if found is None:
             return None
-        kinds = [kind for kind in STEPS if kind in found[1]]
+        kinds = [kind for kind in BY_KEY if kind in found[1]]
         if len(kinds) != 1 or kinds == ["goto"]:
             self.source.refuse(tag, "what stands in kaskad:step is not one step", "restore it, or take it out")
             return None
@@ -150,7 +151,7 @@ class Nodes:
             self._decision(key, tag)
             return
         name = key.removeprefix("Step_") if key.startswith("Step_") else foreign.name_of(tag)
-        node = Node(key, name, data, None if place is None else parts(place), {}, tag.line, tag.column)
+        node = Node(key, name, data, None if place is None else place_of(place), {}, tag.line, tag.column)
         self.all.append(node)
         self.tags[key] = tag
         for other in group:
@@ -158,12 +159,12 @@ class Nodes:
                 self.joins[other] = other
         self._adopt(node, group)
         for link in self._exits(node, group):
-            way = link.way if link.way is not None else self._way_of(link.source)
+            way = link.way if link.way is not None else way_of(self.source, link.source)
             if way in node.ways:
                 self.source.refuse(link.tag, "a second flow for the same way out", "take one of them out")
             node.ways[NEXT if way is None else way] = link.target
         self._complete(node, tag)
-        self._changed(node, group)
+        taken_over(self.source, node, group, list(self._exits(node, group)))
 
     def _redrawn(self, key: str, data: dict[str, Any]) -> bool:
         """Whether somebody drew another flow from a gateway of ours: then its flows say what it means."""
@@ -178,10 +179,6 @@ class Nodes:
                 if link.target == node.key or link.target not in group or (member == node.key and link.way is not None):
                     yield link
 
-    def _way_of(self, key: str) -> Path | None:
-        way = self.source.nodes[key].own(NAMESPACE, "way")
-        return None if way is None else parts(way)
-
     def _complete(self, node: Node, tag: Tag) -> None:
         """Every way that has to be there is; what the element says about the way that is not drawn."""
         endless = node.kind == "wait" and is_endless(node.data)
@@ -189,7 +186,7 @@ class Nodes:
         hidden = next((found for one in group if (found := one.own(NAMESPACE, "next"))), None)
         if endless and hidden in self.source.nodes:
             node.ways.setdefault(NEXT, str(hidden))
-        elif node.kind not in WITHOUT_NEXT and not endless:
+        elif goes_on(node.kind) and not endless:
             node.ways.setdefault(NEXT, BOTTOM)
         for place in branches.places(node.data):
             if (
@@ -225,74 +222,6 @@ class Nodes:
             self.used.add(link.target)
             node.ways["until", len(node.data["until"]) - 1, "then"] = self._only(link.target, tag)
 
-    # --- what was changed in a modeler since
-
-    def _changed(self, node: Node, group: set[str]) -> None:
-        data = node.data
-        for key in group:
-            tag = self.source.nodes[key]
-            for definition in self.source.definitions(tag):
-                self._changed_event(node, key, tag, definition)
-        for link in self._exits(node, group):
-            if link.condition and link.way is not None:
-                self._changed_condition(node, link)
-        tag = self.source.nodes[node.key]
-        name = tag.attributes.get("name", "").strip()
-        if node.kind == "end" and name and name != short(outcome_of(data)):
-            data["end"] = name
-        elif node.kind == "send" and name != task_label(data):
-            step = foreign.step_of(tag)
-            if step is not None and "send" in step:
-                data |= step
-        called = tag.attributes.get("calledElement", "").removeprefix("Journey_")
-        if node.kind == "enroll" and called:
-            data["enroll"] = called
-
-    def _changed_event(self, node: Node, key: str, tag: Tag, definition: Definition) -> None:
-        way = self._way_of(key)
-        if definition.kind == "timer":
-            limit = BOUNDARIES.get(str(way[0]), "") if way and way != NEXT else "wait"
-            now = node.data.get(limit)
-            before = timer_of(now)
-            if (before.form, before.body) == (definition.form, definition.body):
-                return
-            if not (isinstance(now, str) and definition.form == "timeDuration" and same_time(now, definition.body)):
-                node.data[limit] = self.source.duration(tag, definition) or now
-        elif definition.kind in {"message", "conditional"} and way is not None:
-            self._changed_rule(branches.at(node.data, way[:-1]), tag, definition)
-
-    def _changed_rule(self, rule: Any, tag: Tag, definition: Definition) -> None:
-        if not isinstance(rule, dict) or definition.body == trigger_of(rule).body:
-            return
-        if definition.kind == "message" and "event" in rule and definition.body:
-            rule["event"] = definition.body
-        elif definition.kind == "conditional" and "when" in rule:
-            self._changed_criteria(rule, "when", definition.body, tag)
-        else:
-            self.source.refuse(
-                tag, "its event definition and its Kaskad details say different things", "restore one of them"
-            )
-
-    def _changed_condition(self, node: Node, link: Link) -> None:
-        place = link.way or ()
-        before = condition_at(node.data, place)
-        if before is not None and link.condition == as_json(before):
-            return
-        holder = branches.at(node.data, place[:-1])
-        if node.kind == "if" and place == ("then",):
-            self._changed_criteria(node.data, "if", link.condition, link.tag)
-        elif isinstance(holder, dict) and "when" in holder:
-            self._changed_criteria(holder, "when", link.condition, link.tag)
-        else:
-            self.source.refuse(link.tag, "a condition has no meaning here", "take it out")
-
-    def _changed_criteria(self, holder: dict[str, Any], key: str, text: str, tag: Tag) -> None:
-        data = foreign.mapping(text)
-        if data is None:
-            self.source.refuse(tag, f"its condition {text[:60]} is not criteria", _CRITERIA_MEND)
-        else:
-            holder[key] = data
-
     # --- elements of other tools
 
     def _end(self, key: str, tag: Tag) -> None:
@@ -317,7 +246,7 @@ class Nodes:
                     "leave it out, and use a gateway behind it",
                 )
                 return
-        self._add(key, tag, step, {NEXT: self._only(key, tag)} if branches.kind_of(step) not in WITHOUT_NEXT else {})
+        self._add(key, tag, step, {NEXT: self._only(key, tag)} if goes_on(branches.kind_of(step)) else {})
 
     def _throw(self, key: str, tag: Tag) -> None:
         if self.source.definitions(tag):
@@ -364,7 +293,7 @@ class Nodes:
             data = foreign.criteria_of(found.body)
             if data is not None:
                 return {"when": data}
-            self.source.refuse(tag, f"its condition {found.body[:60]} is not criteria", _CRITERIA_MEND)
+            self.source.refuse(tag, f"its condition {found.body[:60]} is not criteria", CRITERIA_MEND)
             return None
         what = (
             f"{found.kind} without a name" if found and found.kind == "message" else found.kind if found else "nothing"
@@ -436,7 +365,7 @@ class Nodes:
             data = foreign.criteria_of(link.condition or link.name)
             if link is not otherwise and data is None:
                 said = f"its condition {link.condition[:60]}" if link.condition else "what it says"
-                self.source.refuse(link.tag, f"{said} is not criteria", _CRITERIA_MEND)
+                self.source.refuse(link.tag, f"{said} is not criteria", CRITERIA_MEND)
             elif link is not otherwise:
                 cases.append((data, link.target))
         if otherwise is None and not bare:

@@ -4,9 +4,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from core.documents import Path, parts
+from core.documents import Path
 from core.errors import InvalidInput, Problem
-from journeys.bpmn.diagram import NAMESPACE
+from journeys.bpmn.diagram import NAMESPACE, place_of
 from journeys.bpmn.labels import duration_of
 from journeys.bpmn.markup import Tag
 
@@ -121,7 +121,7 @@ class Source:
                 tag.attributes.get("sourceRef", ""),
                 tag.attributes.get("targetRef", ""),
                 tag.attributes.get("name", "").strip(),
-                None if way is None else parts(way),
+                None if way is None else place_of(way),
                 condition,
             )
         )

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import journeys
-from journeys import machine
-from journeys.machine import Batch, Due, Ended, Finish, Heard, Held, Input, Join, Tokens, Turn, Went, advance
-from journeys.plan import Choose, Delete, Plan, Send, Split, Wait
+from journeys.machine import advance
+from journeys.plan import Act, Choose, Plan, Send, Wait
+from journeys.tokens import Batch, Due, Ended, Finish, Heard, Held, Input, Join, Tokens, Turn, Went, dump, restore
 
 BOTH = """
 journey: both
@@ -152,7 +152,7 @@ def _same_step(plan: Plan) -> list[object]:
 def test_branches_survive_json() -> None:
     tokens = play(ALL, (0.5, [Join(1, 1), Join(2, 2)]), (5.0, [Heard(2, 0)]))[-1].tokens
     assert len(tokens) > 3
-    assert machine.restore(json.loads(json.dumps(machine.dump(tokens)))) == tokens
+    assert restore(json.loads(json.dumps(dump(tokens)))) == tokens
 
 
 CRITERIA = plan_of(
@@ -169,7 +169,11 @@ def test_a_wait_for_criteria_is_looked_at_until_its_time_is_over() -> None:
     assert again.batches == [Batch(0, ((1, 1),))]
     still = advance(CRITERIA, again.tokens, 901.0, [Due(1, 1, None, 1800.0)])
     assert still.waits == []  # its end is what it was
-    over = advance(CRITERIA, still.tokens, 3600.0, [])
+    last = advance(CRITERIA, still.tokens, 3600.0, [])
+    assert (last.finished, last.batches) == ([], [Batch(0, ((1, 1),))])  # they may have come true unheard
+    true = advance(CRITERIA, last.tokens, 3600.5, [Went(1, 1, numbers(CRITERIA)["end-1"], "criteria")])
+    assert [finish.outcome for finish in true.finished] == ["held"]
+    over = advance(CRITERIA, restore(dump(last.tokens)), 3600.5, [Due(1, 1, None, 4500.0)])
     assert [finish.outcome for finish in over.finished] == ["not"]
     held = advance(CRITERIA, again.tokens, 901.0, [Went(1, 1, numbers(CRITERIA)["end-1"], "criteria")])
     assert [finish.outcome for finish in held.finished] == ["held"]
@@ -301,8 +305,8 @@ def _did(plan: Plan, number: int, member: tuple[int, int], now: float, holds: di
         return Due(*member, None, (now // step.look_seconds + 1) * step.look_seconds)
     if isinstance(step, Choose):
         return Went(*member, step.branches[0][1] if held else step.otherwise)
-    assert not isinstance(step, Split | Delete)
-    return Went(*member, step.next)  # type: ignore[union-attr]
+    assert isinstance(step, Send | Act) and step.next is not None
+    return Went(*member, step.next)
 
 
 @st.composite
@@ -331,3 +335,26 @@ def test_cohort_size_never_changes_an_outcome(world: World, cohorts: int, plan: 
     for way in together.values():
         visits = [visit for visit, step, _, _ in way if step >= 0]
         assert visits == list(range(1, len(visits) + 1))
+
+
+def test_where_branches_stand_is_told_also_when_one_ends_in_a_pause() -> None:
+    plan = plan_of(
+        "journey: two\nsteps:\n"
+        "  - parallel: {one: [{send: email, template: a}], two: [{id: pause, wait: 100s}]}\n  - {id: after, wait: 1d}\n"
+    )
+    at = numbers(plan)
+    begun = advance(plan, {}, 0.0, [Join(1, 7)])
+    (batch,) = begun.batches
+    ((enrollment, visit),) = batch.members
+    assert [(one.steps, one.ends) for one in begun.branched] == [((batch.step, at["pause"]), (None, 100.0))]
+    step = plan.steps[batch.step]
+    assert isinstance(step, Send)
+    sent = Went(enrollment, visit, step.next)
+    paused = advance(plan, begun.tokens, 10.0, [sent], paused=True)
+    resumed = advance(plan, paused.tokens, 20.0, [])
+    assert [one.steps for one in resumed.branched] == [(at["pause"],)]
+    paused = advance(plan, resumed.tokens, 30.0, [], paused=True)
+    assert paused.branched == []
+    met = advance(plan, resumed.tokens, 100.0, [])
+    assert [one.steps for one in met.branched] == [()]
+    assert met.tokens[1, 0].step == at["after"]

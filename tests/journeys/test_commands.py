@@ -6,9 +6,13 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 import contacts
 from core.database import Database
 from examples import PORTAL
+
+pytestmark = pytest.mark.usefixtures("email_provider")
 
 _ROOT = Path(__file__).parents[2]
 _MAIN = "from studio.cli import main; main()"
@@ -31,7 +35,7 @@ async def _kaskad(database: Database, tmp_path: Path, *arguments: str) -> tuple[
 
 async def test_push_list_show_pause_and_count(database: Database, tmp_path: Path) -> None:
     async with database.begin() as connection:
-        await contacts.attributes.register(connection, {"first_name": "text", "company": "text"})
+        await contacts.attributes.register(connection, {"first_name": "text"})
     code, out, err = await _kaskad(database, tmp_path, "push", str(PORTAL), "--json", "--hasten", "60")
     assert code == 0, err
     pushed = json.loads(out)

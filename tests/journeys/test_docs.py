@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 import journeys
 from journeys import language
-from journeys.language import STEPS, Enter
+from journeys.language import Enter
+from journeys.steps import registry, split, wait
 from segments import store
 from segments.comparison import OPERATORS
 from segments.criteria.message import STATES as MESSAGE_STATES
@@ -33,19 +34,19 @@ def test_there_are_examples_of_both() -> None:
 
 def test_every_word_is_explained() -> None:
     keys = [field.alias or name for name, field in Enter.model_fields.items()]
-    words = [*STEPS, *OPERATORS, *BY_KEY, *MESSAGE_STATES, *keys]
+    words = [*registry.BY_KEY, *OPERATORS, *BY_KEY, *MESSAGE_STATES, *keys]
     assert [word for word in words if not re.search(rf"`[^`\n]*\b{re.escape(word)}\b[^`\n]*`", _PAGE)] == []
 
 
 def test_every_key_of_every_step_and_of_the_journey_is_explained() -> None:
     models: list[type[BaseModel]] = [
-        *STEPS.values(),
+        *(kind.model for kind in registry.KINDS),
         language.Journey,
-        language.DateNode,
-        language.WindowNode,
-        language.WinnerNode,
+        wait.DateNode,
+        wait.WindowNode,
+        split.WinnerNode,
     ]
-    models += [language.LimitsNode, language.ConversionNode, language.UntilRule]
+    models += [language.LimitsNode, language.ConversionNode, wait.UntilRule]
     keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
     assert sorted(key for key in keys if not re.search(rf"\b{re.escape(key)}\b", _PAGE)) == []
 
@@ -54,5 +55,7 @@ def test_every_step_has_an_example() -> None:
     text = "\n".join(block for kind, block in _BLOCKS if kind == "journey")
     unbuilt = {"show", "hide"}  # no example of what cannot be published
     assert [
-        kind for kind in STEPS if kind not in unbuilt and not re.search(rf"[-{{] ?(?:id: \S+, )?{kind}\b", text)
+        kind
+        for kind in registry.BY_KEY
+        if kind not in unbuilt and not re.search(rf"[-{{] ?(?:id: \S+, )?{kind}\b", text)
     ] == []

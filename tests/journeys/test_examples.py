@@ -8,24 +8,27 @@ import contacts
 from core.database import Database
 from core.errors import InvalidInput
 from core.settings import Settings
-from examples import PORTAL, SHOP
+from examples import OFFICE, OUTREACH, PORTAL, SHOP
 from journeys import store
 from studio.push import push
 
+pytestmark = pytest.mark.usefixtures("email_provider")
+
 
 def _files(folder: Path) -> set[str]:
-    return {str(file) for file in folder.rglob("*") if file.is_file()}
+    kinds = ("templates", "segments", "journeys")
+    return {str(file) for kind in kinds for file in (folder / kind).rglob("*") if file.is_file()}
 
 
-@pytest.mark.parametrize("folder", [PORTAL, SHOP], ids=lambda folder: str(folder.name))
+@pytest.mark.parametrize("folder", [PORTAL, SHOP, OFFICE], ids=lambda folder: str(folder.name))
 async def test_an_example_can_be_pushed_and_pushed_again(database: Database, settings: Settings, folder: Path) -> None:
     files = _files(folder)
     async with database.begin() as connection:
-        await contacts.attributes.register(connection, {"first_name": "text", "company": "text"})
+        await contacts.attributes.register(connection, {"first_name": "text", "birthday": "date"})
         first = await push(connection, settings, folder)
     assert {one.state for one in first} == {"new"}
     kinds = [one.kind for one in first]
-    assert kinds.index("segment") == kinds.count("template")
+    assert kinds == sorted(kinds, key=["template", "segment", "journey"].index) or folder == PORTAL
     if folder == PORTAL:  # it names a journey, so it comes after the journeys
         assert first[-1].name == "left-a-draft"
     assert {one.file for one in first} == files
@@ -34,6 +37,23 @@ async def test_an_example_can_be_pushed_and_pushed_again(database: Database, set
         names = [row["name"] for row in await store.listing(connection)]
     assert {one.state for one in again} == {"unchanged"}
     assert names == sorted(Path(file).stem for file in files if "/journeys/" in file)
+
+
+async def test_journeys_by_channels_to_come_are_refused_with_a_word_for_each(
+    database: Database, settings: Settings
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        async with database.begin() as connection:
+            await push(connection, settings, OUTREACH)
+    waiting = {
+        (Path(one.file).stem, one.message.split(" ")[2]) for one in caught.value.problems if "channel" in one.message
+    }
+    assert waiting == {
+        ("call-then-sms", "voice"),
+        ("call-then-sms", "sms"),
+        ("price-drop", "webpush"),
+        ("home-page", "site"),
+    }
 
 
 async def test_a_push_with_problems_changes_nothing_and_tells_all_of_them(
@@ -52,6 +72,23 @@ async def test_a_push_with_problems_changes_nothing_and_tells_all_of_them(
     assert files == [("a.mjml", 1), ("bad.yaml", 2), ("j.yaml", 4)]
     async with database.begin() as connection:
         assert await store.listing(connection) == []
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_a_folder_is_judged_by_what_the_installation_can(
+    database: Database, settings: Settings, tmp_path: Path, reads: bool
+) -> None:
+    (tmp_path / "journeys").mkdir()
+    asking = "journey: j\nsteps:\n  - {ask: reply, within: 1d, answers: {yes: [{tag: a}]}}\n"
+    (tmp_path / "journeys" / "j.yaml").write_text(asking)
+    given = settings.model_copy(update={"inbound_address": "in.example.com" if reads else None})
+    async with database.begin() as connection:
+        if reads:
+            [pushed] = await push(connection, given, tmp_path)
+            assert pushed.name == "j"
+            return
+        with pytest.raises(InvalidInput, match="no mail comes in here"):
+            await push(connection, given, tmp_path)
 
 
 async def test_a_folder_without_anything_to_publish_is_refused(

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 import journeys
 from core.errors import InvalidInput
-from examples import PORTAL, SHOP
+from examples import FOLDERS
 from segments import criteria, store
 
-_SOURCES = [yaml.safe_load(file.read_text()) for folder in (PORTAL, SHOP) for file in folder.glob("*/*.yaml")]
+_SOURCES = [yaml.safe_load(file.read_text()) for folder in FOLDERS for file in folder.glob("*/*.yaml")]
 _JUNK = st.recursive(
     st.none()
     | st.booleans()

@@ -8,8 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from journeys import machine
-from journeys.machine import Batch, Due, Finish, Heard, Held, Input, Join, Stop, Tokens, Turn, Went, advance
-from journeys.plan import Arm, Choose, End, Entry, EventFilter, LocalTime, Plan, Send, Split, Subscription, Until, Wait
+from journeys.machine import advance
+from journeys.plan import (
+    Arm,
+    Choose,
+    End,
+    Entry,
+    EventFilter,
+    LocalTime,
+    Plan,
+    Send,
+    Split,
+    Subscription,
+    Until,
+    Wait,
+    Watch,
+)
+from journeys.tokens import Batch, Due, Finish, Heard, Held, Input, Join, Stop, Tokens, Turn, Went, dump, restore
 
 REFERENCE = Plan(
     journey="reference",
@@ -167,6 +182,41 @@ def test_pause_holds_time_and_work_but_notes_events() -> None:
     assert resumed.batches == [Batch(0, ((3, 1),)), Batch(2, ((2, 3),))]
 
 
+def test_wait_ends_by_time_only_when_everything_until_then_was_heard() -> None:
+    begun = turn_of(REFERENCE, (0.0, [Join(1, 1), Join(2, 2)]), (1.0, [Went(1, 1, 1), Went(2, 1, 1)]))
+    behind = advance(REFERENCE, begun.tokens, 900.0, [], heard_until=403.9)
+    assert behind.tokens == begun.tokens
+    assert behind.unheard == {(1, 0), (2, 0)}
+    assert behind.next_due() is None
+    caught_up = advance(REFERENCE, behind.tokens, 901.0, [Heard(1, 0)], heard_until=404.0)
+    assert caught_up.finished == [Finish(1, 3, 901.0, "returned")]
+    assert caught_up.batches == [Batch(2, ((2, 3),))]
+    assert not caught_up.unheard
+
+
+def test_wait_that_no_event_can_end_asks_nobody() -> None:
+    deaf = REFERENCE.steps[1].model_copy(update={"until": ()})
+    aimless = REFERENCE.model_copy(
+        update={"steps": (REFERENCE.steps[0], deaf, *REFERENCE.steps[2:]), "subscriptions": ()}
+    )
+    begun = turn_of(aimless, (0.0, [Join(1, 1)]), (1.0, [Went(1, 1, 1)]))
+    assert advance(aimless, begun.tokens, 900.0, [], heard_until=0.0).batches == [Batch(2, ((1, 3),))]
+    # A goal could end any of its journey's waits.
+    aiming = aimless.model_copy(update={"subscriptions": REFERENCE.subscriptions})
+    assert advance(aiming, begun.tokens, 900.0, [], heard_until=0.0).unheard == {(1, 0)}
+
+
+def test_looking_again_and_held_steps_wait_for_nobody() -> None:
+    begun: list[tuple[float, Sequence[Input]]] = [(0.0, [Join(1, 1)]), (1.0, [Held(1, 1, 60.0)])]
+    held = turn_of(REFERENCE, *begun)
+    assert advance(REFERENCE, held.tokens, 60.0, [], heard_until=0.0).batches == [Batch(0, ((1, 1),))]
+    watching = REFERENCE.steps[1].model_copy(update={"watches": (Watch(criteria=0, next=5),)})
+    plan = REFERENCE.model_copy(update={"steps": (REFERENCE.steps[0], watching, *REFERENCE.steps[2:])})
+    asked = turn_of(plan, (0.0, [Join(1, 1)]), (1.0, [Went(1, 1, 1)]), (2.0, [Due(1, 2, None, 300.0)]))
+    assert advance(plan, asked.tokens, 300.0, [], heard_until=0.0).batches == [Batch(1, ((1, 2),))]
+    assert advance(plan, asked.tokens, 404.0, [], heard_until=300.0).unheard == {(1, 0)}
+
+
 def test_stop_ends_everybody() -> None:
     turn = turn_of(REFERENCE, (0.0, [Join(1, 1), Join(2, 2)]), (1.0, [Stop("stopped")]))
     assert turn.tokens == {}
@@ -199,7 +249,7 @@ def test_split_keeps_its_weights() -> None:
 
 def test_state_survives_json() -> None:
     tokens = turn_of(REFERENCE, (0.5, [Join(1, 1), Heard(1, 0), Join(2, 9)]), (1.5, [Went(2, 1, 1)])).tokens
-    assert machine.restore(json.loads(json.dumps(machine.dump(tokens)))) == tokens
+    assert restore(json.loads(json.dumps(dump(tokens)))) == tokens
 
 
 # The first invariant: any partition into cohorts, same outcomes.
@@ -208,10 +258,16 @@ World = list[tuple[int, float, int, float | None, bool]]
 """Per contact: enrollment, when it enters, its seed, when its event comes (if ever), whether the condition holds."""
 
 
-def live(plan: Plan, world: World, subscription: int) -> dict[int, list[tuple[int, float, str]]]:
+Log = dict[int, tuple[float, float]]
+"""Enrollment to when its event is committed and when the cohort is told of it; in the order of the log."""
+
+
+def live(
+    plan: Plan, world: World, subscription: int, log: Log | None = None
+) -> dict[int, list[tuple[int, float, str]]]:
     """Carry contacts through the plan as one cohort under a virtual clock; work takes no time.
 
-    Gives each enrollment's visits and its end, as (step, time, how).
+    Without a `log` events are told when they happen. Gives each enrollment's visits and its end, as (step, time, how).
     """
     history: dict[int, list[tuple[int, float, str]]] = {row[0]: [] for row in world}
     agenda: list[tuple[float, Input]] = []
@@ -220,7 +276,8 @@ def live(plan: Plan, world: World, subscription: int) -> dict[int, list[tuple[in
         agenda.append((enters, Join(enrollment, seed)))
         holds[enrollment] = condition
         if event is not None:
-            agenda.append((enters + event, Heard(enrollment, subscription)))
+            told = enters + event if log is None else log[enrollment][1]
+            agenda.append((told, Heard(enrollment, subscription)))
     agenda.sort(key=lambda row: (row[0], str(row[1])))
     tokens: Tokens = {}
     results: list[Input] = []
@@ -228,7 +285,8 @@ def live(plan: Plan, world: World, subscription: int) -> dict[int, list[tuple[in
     for _ in range(10_000):
         inputs = [*results, *(item for at, item in agenda if at <= now)]
         agenda = [row for row in agenda if row[0] > now]
-        turn = advance(plan, tokens, now, inputs)
+        unheard = [committed for committed, told in (log or {}).values() if committed <= now < told]
+        turn = advance(plan, tokens, now, inputs, heard_until=min(unheard, default=now))
         tokens, results = turn.tokens, []
         for visit in turn.visits:
             history[visit.enrollment].append((visit.step, visit.at, visit.via))
@@ -238,7 +296,8 @@ def live(plan: Plan, world: World, subscription: int) -> dict[int, list[tuple[in
             results += [_result(plan, batch.step, member, holds) for member in batch.members]
         if results:
             continue
-        times = [at for at in (turn.next_due(), min((row[0] for row in agenda), default=None)) if at is not None]
+        times = [row[0] for row in agenda] + [told for _, told in (log or {}).values() if told > now]
+        times += [at for at in (turn.next_due(),) if at is not None]
         if not times:
             return history
         now = min(times)
@@ -307,3 +366,33 @@ def test_cohort_size_never_changes_an_outcome_in_loops(world: World, cohorts: in
     for number in range(cohorts):
         apart |= live(LOOPING, [row for row in world if row[0] % cohorts == number], 0)
     assert apart == together
+
+
+@settings(max_examples=300, deadline=None)
+@given(worlds(), st.data(), st.integers(1, 5), st.sampled_from([0, 1]))
+def test_what_was_committed_in_time_counts_however_late_it_is_told(
+    world: World, data: st.DataObject, cohorts: int, subscription: int
+) -> None:
+    log: Log = {}
+    latest = 0.0
+    for committed, enrollment in sorted((row[1] + row[3], row[0]) for row in world if row[3] is not None):
+        latest = max(latest, committed + data.draw(st.sampled_from([0.0, 0.25, 700.0])))
+        log[enrollment] = (committed, latest)
+    together = live(REFERENCE, world, subscription, log)
+    apart: dict[int, list[tuple[int, float, str]]] = {}
+    for number in range(cohorts):
+        apart |= live(REFERENCE, [row for row in world if row[0] % cohorts == number], subscription, log)
+    assert apart == together
+    wait = REFERENCE.steps[1]
+    assert isinstance(wait, Wait)
+    for enrollment, enters, *_ in world:
+        committed = log.get(enrollment, (float("inf"), 0.0))[0]
+        due = machine.due_time(wait, enters)
+        assert due is not None
+        story = together[enrollment]
+        answered = story[-1][2] in {"returned", "submitted"}
+        if enters < committed < due:
+            assert answered
+        elif answered and committed > enters:  # in the margin: after the time had come, but before anybody could go on
+            assert committed <= story[-1][1]
+            assert any(one < due and told > due for one, told in log.values())

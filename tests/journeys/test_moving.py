@@ -11,17 +11,16 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from journeys import machine, moving
-from journeys.machine import Finish, Heard, Held, Input, Join, Key, Token, Tokens, Went, advance, branches_of
+from journeys import moving
+from journeys.machine import advance
 from journeys.moving import Landing, Landings, edits, heirs, ways
 from journeys.plan import (
     ANY_EVENT,
+    Act,
     Arm,
     Branch,
-    Call,
     Choose,
     End,
-    Enroll,
     Entry,
     EventFilter,
     LocalTime,
@@ -33,13 +32,13 @@ from journeys.plan import (
     Step,
     Subscription,
     Until,
-    Update,
     Wait,
     Watch,
     Window,
     Winner,
 )
 from journeys.plan import Join as Meeting
+from journeys.tokens import Due, Finish, Heard, Held, Input, Join, Key, Token, Tokens, Went, branches_of, dump, restore
 
 PAID = Subscription(role="wait", filter=EventFilter(event="order.paid"))
 LEFT = Subscription(role="wait", filter=EventFilter(event="cart.left"))
@@ -64,6 +63,7 @@ def letter(name: str, to: int, template: str = "") -> Send:
 
 
 END = End(id="end", outcome="done")
+FAILED = (Branch(name="failed", next=2),)
 ARMS = (Arm(name="x", weight=1, next=2), Arm(name="y", weight=1, next=2))
 
 # What stands at number 1 of `letter → STEP → last letter → end`, by kind, as it was and as it may be changed.
@@ -98,13 +98,16 @@ KINDS: dict[str, tuple[Step, Step]] = {
         Notify(id="it", to="staff@example.com", subject="b", text="b", next=2),
     ),
     "enroll": (
-        Enroll(id="it", journey="a", awaited=False, next=2),
-        Enroll(id="it", journey="b", awaited=False, next=2),
+        Act(id="it", kind="enroll", data={"journey": "a", "awaited": False}, next=2),
+        Act(id="it", kind="enroll", data={"journey": "b", "awaited": False}, next=2),
     ),
-    "update": (Update(id="it", add_tags=("a",), next=2), Update(id="it", add_tags=("b",), next=2)),
+    "update": (
+        Act(id="it", kind="tag", data={"add": ["a"]}, next=2),
+        Act(id="it", kind="tag", data={"add": ["b"]}, next=2),
+    ),
     "call": (
-        Call(id="it", url="https://example.com/a", failed=2, next=2),
-        Call(id="it", url="https://example.com/b", failed=2, next=2),
+        Act(id="it", kind="call", data={"url": "https://example.com/a"}, ways=FAILED, next=2, long=True),
+        Act(id="it", kind="call", data={"url": "https://example.com/b"}, ways=FAILED, next=2, long=True),
     ),
 }
 WAITS = {"wait", "local", "window", "watching"}
@@ -126,8 +129,8 @@ def renumbered(step: Step, to: int) -> Step:
             "otherwise": to,
         }
     )
-    if isinstance(step, Call):
-        changes["failed"] = to
+    if isinstance(step, Act):
+        changes["ways"] = tuple(way.model_copy(update={"next": to}) for way in step.ways)
     if isinstance(step, Split):
         changes = {"arms": tuple(arm.model_copy(update={"next": to}) for arm in step.arms)}
     if isinstance(step, Wait):
@@ -194,12 +197,12 @@ def live_on(
 def result(step: Step, enrollment: int, visit: int, now: float) -> Input:
     """What the activity of a step comes to."""
     if isinstance(step, Wait):
-        return machine.Due(enrollment, visit, now + 30)
+        return Due(enrollment, visit, now + 30)
     if isinstance(step, Split):
         return Went(enrollment, visit, step.arms[0].next, "arm:x")
     if isinstance(step, Choose):
         return Went(enrollment, visit, step.otherwise)
-    assert isinstance(step, Send | Update | Call | Notify | Enroll)
+    assert isinstance(step, Send | Act | Notify) and step.next is not None
     return Went(enrollment, visit, step.next)
 
 
@@ -225,7 +228,7 @@ def test_nobody_is_lost_and_nobody_sent_twice(kind: str, edit: str, stands: str)
     tokens = standing(stands, kind)
     flying = [result(old.steps[1], 7, 2, 200.0)] if stands == "acting" else []
     moved = moving.move(old, new, steps, tokens, {}, 200.0)
-    tokens = machine.restore(json.loads(json.dumps(machine.dump(moved.tokens))))
+    tokens = restore(json.loads(json.dumps(dump(moved.tokens))))
     if edit == "out":
         assert [one.outcome for one in moved.finished] == [moving.OUTCOME]
         assert tokens == {}
@@ -421,7 +424,7 @@ def _some_step(draw: st.DrawFn, name: str, to: int, other: int) -> Step:
         case "choose":
             return Choose(id=name, branches=((0, other),), otherwise=to)
         case "update":
-            return Update(id=name, add_tags=("t",), next=to)
+            return Act(id=name, kind="tag", data={"add": ["t"]}, next=to)
     arms = (Arm(name="x", weight=1, next=to), Arm(name="y", weight=1, next=other))
     return Split(id=name, salt=name, arms=arms)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,11 +13,12 @@ from hypothesis import strategies as st
 from core.errors import InvalidInput
 from core.ids import seed
 from journeys.calendar import next_local
+from journeys.expecting import Calendar
 from journeys.plan import (
+    Act,
     Branch,
     Choose,
     DateOf,
-    Delete,
     End,
     Entry,
     EventFilter,
@@ -27,15 +29,15 @@ from journeys.plan import (
     Send,
     Subscription,
     Until,
-    Update,
     Wait,
     Watch,
     Window,
 )
 from journeys.plan import Join as JoinStep
 from journeys.responses import chance, parse
-from journeys.simulation import Calendar, Decision, Note, Person, Scenario, simulate
-from journeys.tally import DAY, Result, priced
+from journeys.scenario import Decision, Note, Person, Scenario
+from journeys.simulation import simulate
+from journeys.tally import DAY, Charge, Result, priced
 from segments.supposing import Supposed
 from tests.journeys.test_machine import REFERENCE
 
@@ -50,10 +52,14 @@ class Simple:
     def __init__(self, decisions: Sequence[Decision] = ()) -> None:
         self.decisions = list(decisions)
         self.asked: list[tuple[int, float]] = []
+        self.charges: dict[int, Charge] = {}
 
     def may_send(self, person: Person, _number: int, _step: Send, at: float, _supposed: Supposed) -> Decision:
         self.asked.append((person.id, at))
         return self.decisions.pop(0) if self.decisions else Decision("send")
+
+    def charge(self, person: Person, _step: Send) -> Charge:
+        return self.charges.get(person.id, Charge())
 
     def holds(self, _criterion: int, person: Person, _at: float, _supposed: Supposed) -> bool:
         return person.id % 2 == 0
@@ -230,6 +236,32 @@ def test_prices_make_costs() -> None:
     assert priced(run(scenario()), {}).costs[0].price is None
 
 
+def _charged(charges: dict[int, Charge]) -> Result:
+    """Of five contacts: the odd ones get one message, the others two."""
+    world = Simple()
+    world.charges = charges
+    return simulate(scenario(), people(5), world)
+
+
+def test_without_a_price_it_is_what_each_contact_costs() -> None:
+    dear, cheap = Charge("b", Decimal("0.3"), "EUR"), Charge("a", Decimal("0.1"), "EUR")
+    result = _charged({1: cheap, 2: dear, 3: Charge("a", Decimal("0.2"), "EUR"), 4: Charge("a", None, "EUR")})
+    assert [(row.provider, row.messages, row.cost, row.unpriced) for row in result.costs] == [
+        (None, 1, 0.0, 1),
+        ("a", 4, 0.3, 2),
+        ("b", 2, 0.6, 0),
+    ]
+    assert result.cost == 0.9
+    given = priced(result, {"email": 1.0})
+    assert [(row.provider, row.messages, row.cost) for row in given.costs] == [(None, 7, 7.0)]
+    assert given.cost == 7.0
+
+
+def test_different_currencies_are_not_added() -> None:
+    result = _charged({1: Charge("a", Decimal(1), "EUR"), 2: Charge("b", Decimal(1), "RUB")})
+    assert (result.cost, [row.cost for row in result.costs]) == (None, [0.0, 1.0, 2.0])
+
+
 def test_updates_are_seen_by_what_is_asked_later() -> None:
     class Watching(Simple):
         def holds(self, _criterion: int, _person: Person, _at: float, supposed: Supposed) -> bool:
@@ -240,7 +272,7 @@ def test_updates_are_seen_by_what_is_asked_later() -> None:
         title="Tags",
         entry=Entry(),
         steps=(
-            Update(id="update", attributes={"score": 3}, add_tags=("seen",), next=1),
+            Act(id="update", kind="update", data={"attributes": {"score": 3}, "add_tags": ["seen"]}, next=1),
             Choose(id="if", branches=((0, 2),), otherwise=3),
             End(id="yes", outcome="yes"),
             End(id="no", outcome="no"),
@@ -301,10 +333,10 @@ def test_every_kind_of_wait_and_step_has_its_place() -> None:
             Wait(id="birthday", date=DateOf(attribute="birthday", zone="UTC", yearly=True, missing=8), next=3),
             Wait(id="open", window=Window(start="18:00", end="20:00", zone="UTC"), next=3),
             JoinStep(id="join", next=4),
-            Update(id="score", scores=(("score", 2.0),), next=5),
+            Act(id="score", kind="score", data={"amounts": {"score": 2.0}}, next=5),
             Wait(id="until", watches=(Watch(criteria=0, next=6),), watch_subscription=0, next=6),
             Notify(id="tell", to="a@example.com", subject="s", text="t", next=7),
-            Delete(id="delete", outcome="gone"),
+            Act(id="delete", kind="delete", outcome="gone"),
             End(id="lost", outcome="lost"),
         ),
         criteria=({"contact.score": 3},),

@@ -5,16 +5,16 @@ from jsonschema_rs import Draft202012Validator
 from sqlalchemy import insert
 
 import journeys
+from channels import providers, templates
 from core.database import Database
 from core.errors import InvalidInput
 from core.schema import contacts
+from core.settings import Settings
 from journeys import store
 from journeys.plan import (
     OWN_ENROLLMENT,
-    Call,
-    Delete,
+    Act,
     End,
-    Enroll,
     EventFilter,
     Join,
     Notify,
@@ -22,12 +22,12 @@ from journeys.plan import (
     Plan,
     Rules,
     Send,
-    Show,
     Split,
-    Update,
     Wait,
     Window,
 )
+from journeys.steps.call import CallData
+from journeys.steps.known import Abilities
 
 _SCHEMA = Draft202012Validator(journeys.json_schema())
 
@@ -44,17 +44,17 @@ def problems(steps: str, head: str = "") -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_words_that_write_on_the_contact_are_updates() -> None:
+def test_words_that_write_on_the_contact_act() -> None:
     plan = plan_of(
         "  - tag: vip\n  - tag: {add: [a, b], remove: c}\n  - consent: {email: false, sms: {news: true}}\n"
         "  - score: {points: 5, risk: -0.5}\n"
     )
     one, two, consent, score, _ = plan.steps
-    assert isinstance(one, Update) and (one.id, one.add_tags) == ("tag-1", ("vip",))
-    assert isinstance(two, Update) and (two.add_tags, two.remove_tags) == (("a", "b"), ("c",))
-    assert isinstance(consent, Update)
-    assert consent.consents == (("email", "marketing", False), ("sms", "news", True))
-    assert isinstance(score, Update) and score.scores == (("points", 5), ("risk", -0.5))
+    assert isinstance(one, Act) and (one.id, one.kind, one.data) == ("tag-1", "tag", {"add": ["vip"]})
+    assert isinstance(two, Act) and two.data == {"add": ["a", "b"], "remove": ["c"]}
+    assert isinstance(consent, Act)
+    assert consent.data == {"consents": [["email", "marketing", False], ["sms", "news", True]]}
+    assert isinstance(score, Act) and score.data == {"amounts": {"points": 5, "risk": -0.5}}
 
 
 def test_a_letter_to_several_of_the_staff_is_a_step_for_each() -> None:
@@ -71,7 +71,7 @@ def test_a_letter_to_several_of_the_staff_is_a_step_for_each() -> None:
 def test_branches_have_a_join_and_may_hold_branches() -> None:
     plan = plan_of("  - parallel: {a: [{tag: x}], b: [{parallel: {c: [{tag: y}], d: [{tag: z}]}, join: first}]}\n")
     kinds = [step.kind for step in plan.steps]
-    assert kinds == ["parallel", "update", "parallel", "update", "update", "join", "join", "end"]
+    assert kinds == ["parallel", "tag", "parallel", "tag", "tag", "join", "join", "end"]
     outer, inner = plan.steps[0], plan.steps[2]
     assert isinstance(outer, Parallel) and [(one.name, one.next) for one in outer.branches] == [("a", 1), ("b", 2)]
     assert isinstance(inner, Parallel) and [one.next for one in inner.branches] == [3, 4]
@@ -118,15 +118,20 @@ def test_a_call_and_its_branches() -> None:
         hasten=2,
     )
     call = plan.steps[0]
-    assert isinstance(call, Call)
-    assert (call.method, call.timeout_seconds, call.retry_seconds, call.headers) == ("POST", 5, 3600, (("X-A", "b"),))
-    assert [plan.steps[to].id for to in (call.answers[0].next, call.failed, call.next)] == ["end-1", "end-2", "end-3"]
+    assert isinstance(call, Act) and call.next is not None and call.long
+    data = CallData.model_validate(call.data)
+    assert (data.method, data.timeout_seconds, data.retry_seconds, data.headers) == ("POST", 5, 3600, (("X-A", "b"),))
+    assert data.answers == ({"status": 404},)
+    ways = {way.name: plan.steps[way.next].id for way in call.ways}
+    assert ways == {"answer:1": "end-1", "failed": "end-2"}
+    assert plan.steps[call.next].id == "end-3"
 
 
 def test_another_journey_is_awaited_by_its_end() -> None:
     plan = plan_of("  - {enroll: other, key: k, await: 3d, outcomes: {good: [{tag: g}]}, late: [{end: late}]}\n")
     enroll = plan.steps[0]
-    assert isinstance(enroll, Enroll) and enroll.awaited
+    assert isinstance(enroll, Act) and enroll.data == {"journey": "other", "key": "k", "awaited": True}
+    assert enroll.next is not None
     wait = plan.steps[enroll.next]
     assert isinstance(wait, Wait) and wait.seconds == 259_200
     own = {"journey": "other", "parent": {"same": OWN_ENROLLMENT}}
@@ -141,24 +146,28 @@ def test_another_journey_is_awaited_by_its_end() -> None:
 
 def test_questions_listen_to_answers() -> None:
     plan = plan_of(
-        "  - {ask: link, of: q, within: 1d, answers: {https://a.example/: [{tag: y}]}, else: [{end: silent}]}\n"
+        "  - {ask: link, of: q, within: 1d, answers: {https://A.example: [{tag: y}]}, else: [{end: silent}]}\n"
         '  - {ask: keypad, within: 1h, answers: {"1": [{tag: one}]}}\n'
         "  - {ask: form, of: visit, within: 1h, answers: {yes: [{tag: f}]}}\n"
-        "  - {ask: reply, within: 1h, answers: {yes: [{tag: r}]}}\n"
+        '  - {ask: reply, within: 1h, answers: {"Yes!": [{tag: r}]}}\n'
     )
     assert [one.filter for one in plan.subscriptions] == [
-        EventFilter(event="message.clicked", where={"journey": "x", "step": "q", "url": "https://a.example/"}),
+        EventFilter(
+            event="message.clicked",
+            where={"journey": "x", "step": "q", "machine": {"exists": False}, "url": "https://a.example/"},
+        ),
         EventFilter(event="voice.pressed", where={"journey": "x", "key": "1"}),
         EventFilter(event="form.submitted", where={"form": "visit", "answer": "yes"}),
-        EventFilter(event="message.replied", where={"journey": "x", "text": "yes"}),
+        EventFilter(event="message.replied", where={"journey": "x", "answer": "yes"}),
     ]
 
 
 def test_site_content_and_erasure() -> None:
     plan = plan_of("  - {show: banner, template: t}\n  - hide: banner\n  - {delete: contact, outcome: gone}\n")
     show, hide, delete = plan.steps
-    assert isinstance(show, Show) and isinstance(hide, Show) and isinstance(delete, Delete)
-    assert (show.template, hide.template, delete.outcome) == ("t", None, "gone")
+    assert isinstance(show, Act) and isinstance(hide, Act) and isinstance(delete, Act)
+    assert (show.data, hide.data) == ({"slot": "banner", "template": "t"}, {"slot": "banner"})
+    assert (delete.next, delete.outcome) == (None, "gone")
 
 
 def test_rules_of_a_journey() -> None:
@@ -335,11 +344,50 @@ steps:
         f"x.yaml:5:38: contacts have no attribute scor {known}",
         "x.yaml:6:6: there is no journey nowhere (publish it first)",
         "x.yaml:8:6: the channel sms is not configured yet (notify by email meanwhile)",
-        "x.yaml:9:6: staff cannot be notified by webhook yet (use call, or notify by email)",
         "x.yaml:10:6: forms on the site cannot ask yet (ask by a link meanwhile)",
-        "x.yaml:11:6: replies are not read yet (ask by a link meanwhile)",
+        "x.yaml:11:6: no mail comes in here, so nobody's reply would be read "
+        "(set KASKAD_INBOUND_ADDRESS (docs/email.md), or ask by a link meanwhile)",
         "x.yaml:12:6: the channel voice is not configured yet (ask by a link meanwhile)",
         "x.yaml:13:6: the channel site is not configured yet (send an email meanwhile)",
         "x.yaml:14:6: the channel site is not configured yet (send an email meanwhile)",
         f"x.yaml:15:31: contacts have no attribute shoe {known}",
     ]
+
+
+ASKING = """journey: x
+steps:
+  - {id: q, send: email, template: question}
+  - {ask: reply, of: q, within: 1d, answers: {yes: [{tag: a}]}}
+"""
+QUESTION = "---\ntemplate: question\nsubject: Well?\n---\n<p>Yes?</p>"
+
+
+async def _ask(database: Database, settings: Settings, question: str = QUESTION) -> store.Published:
+    async with database.begin() as connection:
+        await providers.add(connection, settings, "main", "blackhole://")
+        await templates.publish(connection, question, "question.html")
+        return await store.publish(connection, ASKING, "x.yaml", abilities=Abilities.of(settings))
+
+
+async def test_replies_are_waited_for_where_mail_comes_in(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the settings that the process was given, whatever its environment says by now."""
+    monkeypatch.setenv("KASKAD_INBOUND_ADDRESS", "in.example.com")
+    with pytest.raises(InvalidInput, match="no mail comes in here"):
+        await _ask(database, settings)
+    monkeypatch.delenv("KASKAD_INBOUND_ADDRESS")
+    reading = settings.model_copy(update={"inbound_address": "in.example.com"})
+    assert (await _ask(database, reading)).changed
+
+
+async def test_replies_that_go_elsewhere_are_not_waited_for(database: Database, settings: Settings) -> None:
+    elsewhere = QUESTION.replace("subject:", "reply_to: sales@example.com\nsubject:")
+    with pytest.raises(InvalidInput, match=r"x\.yaml:4:.*answers to the template question go to its reply_to"):
+        await _ask(database, settings.model_copy(update={"inbound_address": "in.example.com"}), elsewhere)
+
+
+@pytest.mark.parametrize("answers", ['{"Yes!": [{tag: a}], "yes": [{tag: b}]}', '{"!": [{tag: a}]}'])
+def test_answers_that_no_reply_tells_apart(answers: str) -> None:
+    with pytest.raises(InvalidInput, match="two answers are one"):
+        plan_of(f"  - {{ask: reply, within: 1h, answers: {answers}}}\n")

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from typer.testing import CliRunner
 
 from core import access
@@ -17,8 +17,11 @@ from core.schema.journeys import journey
 from core.settings import Settings
 from journeys import cli, store
 from journeys.plan import Plan, Wait
+from segments import members as segment_members
 from segments import store as segment_store
 from studio.api import create_app
+
+pytestmark = pytest.mark.usefixtures("email_provider")
 
 GOOD = """\
 journey: hello
@@ -98,7 +101,7 @@ steps:
         "bad.yaml:2:9: there is no segment nowhere (publish it first, or write all)",
         "bad.yaml:5:5: there is no template welcom (did you mean welcome?)",
         "bad.yaml:7:5: the template text is for sms, not for email (name another template)",
-        "bad.yaml:8:5: the channel sms is not configured yet (use email meanwhile)",
+        "bad.yaml:8:5: the channel sms is not configured yet (use email or webhook meanwhile)",
         "bad.yaml:10:10: contacts have no attribute agee (did you mean age?)",
         "bad.yaml:10:27: the attribute age is a number; eq with 'young' does not fit (compare it with a number)",
         "bad.yaml:12:27: the attribute age is a number; 'old' is not (write a number)",
@@ -204,18 +207,18 @@ async def test_segments_with_criteria(ready: Database) -> None:
         source = SEGMENT + "criteria: {contact.tags: anna}\n"
         assert (await segment_store.publish(connection, source)).changed
         assert not (await segment_store.publish(connection, source)).changed
-        assert await segment_store.count(connection, "loyal") == 1
-        assert await segment_store.count(connection, "all") == 2
+        assert await segment_members.count(connection, "loyal") == 1
+        assert await segment_members.count(connection, "all") == 2
         assert await segment_store.criteria_of(connection, "all") is None
-        members = await segment_store.members(connection, "loyal", 0, 10)
+        members = await segment_members.page(connection, "loyal", 0, 10)
         assert members == [{"id": 1, "email": "anna@example.com", "since": None}]
         changed = source.replace("anna", "boris")
         assert (await segment_store.publish(connection, changed)).changed
-        assert [one["id"] for one in await segment_store.members(connection, "loyal", 0, 10)] == [2]
+        assert [one["id"] for one in await segment_members.page(connection, "loyal", 0, 10)] == [2]
         (listed,) = await segment_store.listing(connection)
         assert (listed["name"], listed["title"], listed["kind"]) == ("loyal", "Loyal ones", "criteria")
         with pytest.raises(NotFound, match="did you mean loyal"):
-            await segment_store.count(connection, "loyall")
+            await segment_members.count(connection, "loyall")
 
 
 async def test_segments_with_lists(ready: Database) -> None:
@@ -225,10 +228,10 @@ async def test_segments_with_lists(ready: Database) -> None:
         assert (await segment_store.publish(connection, source)).changed
         assert not (await segment_store.publish(connection, source)).changed
         assert await segment_store.add_members(connection, "loyal", [1, 2, 99]) == 1
-        assert [one["id"] for one in await segment_store.members(connection, "loyal", 1, 10)] == [2]
+        assert [one["id"] for one in await segment_members.page(connection, "loyal", 1, 10)] == [2]
         assert await segment_store.remove_members(connection, "loyal", [1]) == 1
-        assert await segment_store.count(connection, "loyal") == 1
-        (row,) = await segment_store.members(connection, "loyal", 0, 10)
+        assert await segment_members.count(connection, "loyal") == 1
+        (row,) = await segment_members.page(connection, "loyal", 0, 10)
         assert row["since"] is not None
         with pytest.raises(InvalidInput, match=r"f:4:5: no contact has the address x@example\.com"):
             await segment_store.publish(connection, SEGMENT + "list:\n  - x@example.com\n", "f")
@@ -258,3 +261,14 @@ async def test_a_segment_cannot_contain_itself(ready: Database) -> None:
         await segment_store.publish(connection, "segment: b\ncriteria: {contact.segments: a}")
         with pytest.raises(InvalidInput, match="would contain itself: a → b → a"):
             await segment_store.publish(connection, "segment: a\ncriteria: {contact.segments: b}")
+
+
+async def test_a_channel_without_a_provider_is_refused(ready: Database) -> None:
+    async with ready.begin() as connection:
+        await connection.execute(update(messages.provider).values(state="removed"))
+    with pytest.raises(InvalidInput) as caught:
+        async with ready.begin() as connection:
+            await store.publish(connection, GOOD, "hello.yaml", "ann")
+    [problem] = caught.value.problems
+    assert (problem.line, problem.message) == (4, "no provider carries email yet")
+    assert "kaskad provider add" in problem.mend

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import journeys
 from core.errors import InvalidInput
-from journeys.language import STEPS, Journey
+from journeys.language import Journey
+from journeys.steps.registry import BY_KEY
 
 _CRITERIA = st.sampled_from(
     [
@@ -128,7 +129,7 @@ def _listed_steps(steps: list[Any]) -> Iterator[dict[str, Any]]:
 
 
 def _within(value: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(value, list) and value and all(isinstance(one, dict) and set(one) & set(STEPS) for one in value):
+    if isinstance(value, list) and value and all(isinstance(one, dict) and set(one) & set(BY_KEY) for one in value):
         yield from _listed_steps(value)
     elif isinstance(value, list):
         for one in value:

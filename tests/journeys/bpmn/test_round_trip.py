@@ -6,12 +6,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 import journeys
-from examples import PORTAL, SHOP
+from examples import FOLDERS
 from journeys import bpmn
 from tests.journeys.bpmn.samples import EVERY_KIND
 from tests.journeys.bpmn.strategies import loaded, written_journeys
 
-EXAMPLES = [*PORTAL.glob("journeys/*.yaml"), *SHOP.glob("journeys/*.yaml")]
+EXAMPLES = [file for folder in FOLDERS for file in sorted(folder.glob("journeys/*.yaml"))]
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))

@@ -1,37 +1,54 @@
 """Where the branches of a step stand: found from the language's models, so that a new step kind needs nothing here.
 
-A branch is what a model of `journeys.language` declares as `Branch` (or as `Steps`): the `then` of an `if`, of a case,
+A branch is what a model of `journeys.steps` declares as `Branch` (or as `Steps`): the `then` of an `if`, of a case,
 of an arm, of an event. Its place is the path inside the step as written: `("until", 0, "then")`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Tag
 
 from core.documents import Path
-from journeys import language
+from journeys.steps.grammar import Branch, StepNode, Steps
+from journeys.steps.registry import BY_KEY
 
 
 def kind_of(step: dict[str, Any]) -> str:
     """The kind of a step as written."""
-    return next(kind for kind in language.STEPS if kind in step)
+    return next(kind for kind in BY_KEY if kind in step)
 
 
 def places(step: dict[str, Any]) -> list[Path]:
     """Where branches stand in a step, or could stand if they were written, in the order of the models."""
-    return list(_walk(language.STEPS[kind_of(step)], step, ()))
+    return list(_walk(BY_KEY[kind_of(step)].model, step, ()))
+
+
+def read(step: StepNode) -> Iterator[tuple[Path, tuple[StepNode, ...]]]:
+    """The branches of a step that was read, each with its place in the step; those that only name a step left out."""
+    yield from _read(step, ())
+
+
+def _read(value: Any, path: Path) -> Iterator[tuple[Path, tuple[StepNode, ...]]]:
+    if isinstance(value, tuple) and value and isinstance(value[0], StepNode):
+        yield path, value
+    elif isinstance(value, BaseModel):
+        for name, key in _keys(type(value)).items():
+            yield from _read(getattr(value, name), (*path, key))
+    elif isinstance(value, dict | tuple):
+        for part, inside in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _read(inside, (*path, part))
 
 
 def required(step: dict[str, Any], place: Path) -> bool:
     """Whether the branch at this place must be written."""
-    return place in set(_walk(language.STEPS[kind_of(step)], step, (), only_required=True))
+    return place in set(_walk(BY_KEY[kind_of(step)].model, step, (), only_required=True))
 
 
 def _walk(hint: Any, value: Any, path: Path, *, only_required: bool = False) -> Iterator[Path]:
-    if hint in (language.Branch, language.Steps):
+    if hint in (Branch, Steps):
         yield path
         return
     origin = get_origin(hint)
@@ -46,7 +63,7 @@ def _walk(hint: Any, value: Any, path: Path, *, only_required: bool = False) -> 
 
 def _optional(hint: Any, value: Any, path: Path, *, only_required: bool) -> Iterator[Path]:
     members = [member for member in get_args(hint) if member is not NoneType]
-    branch = next((member for member in members if member in (language.Branch, language.Steps)), None)
+    branch = next((member for member in members if member in (Branch, Steps)), None)
     if branch is not None:
         if not only_required:
             yield path
@@ -84,6 +101,42 @@ def _inside(hint: Any, origin: Any, value: Any, path: Path) -> Iterator[tuple[An
         hints = _hints(hint)
         for name, key in _keys(hint).items():
             yield hints[name], mapping.get(key), (*path, key)
+
+
+def keys_at(whole: type[BaseModel], place: Sequence[str | int]) -> tuple[str, ...]:
+    """The keys that a mapping knows; its place is as pydantic names it, with the tags of unions between the keys."""
+    steps = [index for index, part in enumerate(place) if str(part).startswith("step:")]
+    if steps:
+        whole, place = BY_KEY[str(place[steps[-1]]).removeprefix("step:")].model, place[steps[-1] + 1 :]
+    hints: list[Any] = [whole]
+    for part in place:
+        hints = [inside for hint in hints for inside in _into(hint, part)]
+    return tuple(key for hint in hints for model in _models(hint) for key in _keys(model).values())
+
+
+def _into(hint: Any, part: str | int) -> Iterator[Any]:
+    """The types at a key, an index or the tag of a union."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        yield from _into(get_args(hint)[0], part)
+    elif origin in (Union, UnionType):
+        members = get_args(hint)
+        tagged = [one for one in members if get_origin(one) is Annotated and Tag(str(part)) in one.__metadata__]
+        yield from tagged or [inside for member in members for inside in _into(member, part)]
+    elif origin is dict:
+        yield get_args(hint)[1]
+    elif origin in (tuple, list) and isinstance(part, int):
+        yield get_args(hint)[0]
+    elif isinstance(hint, type) and issubclass(hint, BaseModel):
+        yield from (_hints(hint)[name] for name, key in _keys(hint).items() if key == part)
+
+
+def _models(hint: Any) -> Iterator[type[BaseModel]]:
+    if get_origin(hint) in (Annotated, Union, UnionType):
+        for member in get_args(hint)[: 1 if get_origin(hint) is Annotated else None]:
+            yield from _models(member)
+    elif isinstance(hint, type) and issubclass(hint, BaseModel):
+        yield hint
 
 
 @cache
