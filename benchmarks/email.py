@@ -27,6 +27,7 @@ from urllib.parse import quote
 
 import dkim as dkimpy
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from benchmarks.harness import console, report
 from channels import DeliverRequest, Delivery, Item, PrepareRequest, prepare, providers, templates
@@ -70,10 +71,7 @@ async def prepared(database: Database, settings: Settings, url: str, count: int)
     async with database.begin() as connection:
         await providers.add(connection, settings, "main", url)
         await templates.publish(connection, template(), "letter.mjml")
-        version = await connection.scalar(_JOURNEY)
-        name = await connection.scalar(text("insert into event_name (name) values ('application.saved') returning id"))
-        rows = await connection.execute(_ENROLLMENTS, {"count": count, "version": version, "name": name})
-        items = [Item(row[0], 1) for row in rows]
+        version, items = await enrolled(connection, count)
     requests = []
     for start in range(0, count, BATCH):
         at, chosen = now(), items[start : start + BATCH]
@@ -82,13 +80,21 @@ async def prepared(database: Database, settings: Settings, url: str, count: int)
                 connection,
                 settings,
                 PrepareRequest(
-                    version_id=int(version), step=0, channel="email", template="letter", purpose="marketing",
+                    version_id=version, step=0, channel="email", template="letter", purpose="marketing",
                     priority="triggered", at=at, items=chosen,
                 ),
             )  # fmt: skip
         assert {verdict.action for verdict in verdicts} == {"deliver"}, verdicts[0]
         requests.append(DeliverRequest("main", at, chosen, False))
     return requests
+
+
+async def enrolled(connection: AsyncConnection, count: int) -> tuple[int, list[Item]]:
+    """A journey's version, and so many contacts in it who began with an event."""
+    version = await connection.scalar(_JOURNEY)
+    name = await connection.scalar(text("insert into event_name (name) values ('application.saved') returning id"))
+    rows = await connection.execute(_ENROLLMENTS, {"count": count, "version": version, "name": name})
+    return int(version), [Item(row[0], 1) for row in rows]
 
 
 _JOURNEY = text(
@@ -124,7 +130,7 @@ async def sink() -> AsyncIterator[int]:
         *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
     )
     try:
-        await _listening(port)
+        await listening(port)
         console.log(f"sink: {'smtp-sink' if found else 'ours'} at port {port}")
         yield port
     finally:
@@ -132,7 +138,8 @@ async def sink() -> AsyncIterator[int]:
         await process.wait()
 
 
-async def _listening(port: int) -> None:
+async def listening(port: int) -> None:
+    """Wait until somebody listens at a port."""
     for _ in range(200):
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -218,7 +225,11 @@ async def rendered(database: Database, settings: Settings, request: DeliverReque
     keeper = Keeper()
     SCHEMES["keep"] = Scheme("email", lambda _url, _settings, _take: keeper)
     async with database.begin() as connection:
-        await providers.add(connection, settings, "keeper", "keep://here")
+        keeping = await providers.add(connection, settings, "keeper", "keep://here")
+        await connection.execute(
+            text("update message set provider_id = :keeper where created_at = :at"),
+            {"keeper": keeping.id, "at": request.at},
+        )
     await delivered(database, settings, [replace(request, provider="keeper")], 1)
     return keeper.letters
 

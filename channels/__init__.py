@@ -4,15 +4,17 @@ The engine calls two things: `prepare`, which decides and writes the ledger rows
 `Delivery.deliver`, which renders and hands over. See docs/delivery.md.
 """
 
-from channels.attempt import Superseded
 from channels.delivery import Delivery
 from channels.ledger import prepare
 from channels.notices import NoticeRequest, prepare_notices
 from channels.policy import Hours, Rules
 from channels.provider import EmailProvider, Letter, NotNow, Outcome, Receipt
 from channels.requests import Delivered, DeliverRequest, Item, PrepareRequest, Verdict
+from channels.settling import Superseded
+from channels.spending import Budget
 
 __all__ = [
+    "Budget",
     "DeliverRequest",
     "Delivered",
     "Delivery",

@@ -5,42 +5,44 @@ The order of things is what keeps a message from being sent twice; docs/delivery
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
+from typing import TypeVar
 from uuid import UUID, uuid4
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from channels import ledger
+from channels import carriers, failover, ledger, pacing, spending
 from channels.claims import LEASE, RENEWAL, Claimed, Claims, Requeued
 from channels.facts import Batch, gather
 from channels.ledger import Step
-from channels.letters import Workshop
+from channels.letters import WEBHOOK, Sendable, Workshop
 from channels.metrics import MESSAGES
 from channels.notices import STAFF
 from channels.policy import NO_RULES, DelayUntil, Reason, Skip, decide
-from channels.provider import EmailProvider, Letter, NotNow, Outcome, Receipt
+from channels.provider import AnyProvider, NotNow, Outcome, Receipt
 from channels.providers import Provider
 from channels.requests import Delivered, DeliverRequest
+from channels.settling import Pair, by_provider, settle
 from contacts import identities
 from core.clock import now
 from core.database import Database
-from core.errors import Conflict, DatabaseUnavailable
+from core.errors import DatabaseUnavailable
 from core.ids import message_id
 from core.schema.messages import MessageState
 
+PAUSED_WAIT = timedelta(seconds=30)
 FRESH = timedelta(minutes=1)
 """A row younger than this was decided upon just now; the policy is not asked again, unless there are caps."""
 PATIENCE = timedelta(seconds=10)
 """How long a call waits inside for what cannot leave yet, before it hands its turn back."""
-GIVE_UP_HOURS = 24.0
-REPEATS = 5
-"""How often a letter in doubt is handed over, where it is repeated at all."""
-_LONGEST_WAIT = timedelta(minutes=15)
+LONGEST = timedelta(minutes=2)
+"""After so long a call hands its turn back, also if messages still leave: slowly, because of a limit."""
 _WORDS = {
     MessageState.SKIPPED: "skipped",
     MessageState.IN_DOUBT: "in_doubt",
@@ -50,10 +52,7 @@ _WORDS = {
     MessageState.BOUNCED: "accepted",
 }
 _log = structlog.get_logger()
-
-
-class Superseded(Conflict):
-    """Another attempt has taken over rows that this one had: this one is the leftover and stops."""
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -63,7 +62,7 @@ class Attempt:
     database: Database
     workshop: Workshop
     provider: Provider
-    carrier: EmailProvider
+    carrier: AnyProvider
     request: DeliverRequest
     heartbeat: Callable[[], None]
     claims: Claims = field(init=False)
@@ -71,30 +70,43 @@ class Attempt:
     """The rows that are settled, with their word."""
     later: dict[UUID, datetime] = field(init=False, default_factory=dict)
     """The rows that cannot leave before a time."""
+    moved: dict[UUID, str] = field(init=False, default_factory=dict)
+    """The rows that another provider has now, and its name."""
 
     def __post_init__(self) -> None:
         self.ids = {message_id(item.enrollment_id, item.visit): item.enrollment_id for item in self.request.items}
         repeat = self.request.repeat_in_doubt or self.provider.scheme.idempotent
-        self.claims = Claims(uuid4(), self.request.at, repeat)
+        self.claims = Claims(uuid4(), self.request.at, self.provider.id, repeat)
+        self.turn_ends = time.monotonic() + LONGEST.total_seconds()
 
     async def run(self) -> Delivered:
-        """Bring every item to its final word.
+        """Bring every item to its final word, or to another provider.
 
         Raises:
-            NotNow: what is left cannot leave for longer than PATIENCE.
+            NotNow: what is left cannot leave for longer than PATIENCE, or the provider is paused.
             Superseded: a later attempt has taken over.
             DatabaseUnavailable: PostgreSQL went away; what was being handed over is in doubt.
         """
         patience_ends = time.monotonic() + PATIENCE.total_seconds()
         while True:
-            await self._pass(await self._open_rows())
-            if len(self.final) == len(self.ids):
-                return Delivered({self.ids[row]: word for row, word in self.final.items()})
-            wait = self._wait()
-            if time.monotonic() + wait.total_seconds() > patience_ends:
-                words = f"{len(self.ids) - len(self.final)} messages wait for {self.provider.name}"
-                raise NotNow(words, wait, frozenset(self.ids[row] for row in self.final))
+            able = await self._open_rows()
+            active = self.provider.state == "active"
+            if active:
+                await self._pass(able)
+            left = self._left()
+            if not left:
+                return Delivered({self.ids[row]: word for row, word in self.final.items()}, self._moved())
+            wait = self._wait() if active else PAUSED_WAIT
+            if not active or time.monotonic() + wait.total_seconds() > patience_ends:
+                words = f"{len(left)} messages wait for {self.provider.name}, which is {self.provider.state}"
+                raise NotNow(words, wait, frozenset(self.ids[row] for row in self.final), self._moved())
             await self._rest(wait)
+
+    def _left(self) -> list[UUID]:
+        return [row for row in self.ids if row not in self.final and row not in self.moved]
+
+    def _moved(self) -> dict[str, list[int]]:
+        return by_provider(self.moved, self.ids)
 
     async def _rest(self, wait: timedelta) -> None:
         """Wait, with a heartbeat now and then."""
@@ -104,52 +116,104 @@ class Attempt:
             await asyncio.sleep(min(left, RENEWAL.total_seconds()))
 
     def _wait(self) -> timedelta:
-        times = [at for row, at in self.later.items() if row not in self.final]
+        times = [self.later[row] for row in self._left() if row in self.later]
         return max(min(times, default=now()) - now(), timedelta(milliseconds=10))
 
     async def _open_rows(self) -> list[UUID]:
         """The rows that this attempt may try now; settles in memory what is settled in the ledger."""
-        left = [row for row in self.ids if row not in self.final]
+        left = self._left()
         async with self.database.begin() as connection:
             found = await self.claims.survey(connection, left)
-            dead = [row for row, (state, is_dead) in found.items() if state == MessageState.HANDING and is_dead]
+            dead = [
+                row
+                for row, seen in found.items()
+                if seen.state == MessageState.HANDING and seen.dead and seen.provider_id == self.provider.id
+            ]
             if dead and not self.claims.repeat:
                 gone = await self.claims.hold_in_doubt(connection, dead)
-                found |= dict.fromkeys(gone, (MessageState.IN_DOUBT, False))
+                self.final |= dict.fromkeys(gone, "in_doubt")
                 MESSAGES.labels(self.provider.channel, "in_doubt").inc(len(gone))
                 _log.warning("messages_in_doubt", provider=self.provider.name, messages=len(gone))
         moment, able = now(), []
-        for row in left:
-            state, is_dead = found.get(row, (MessageState.SKIPPED, False))
-            if state in _WORDS:
-                self.final[row] = _WORDS[MessageState(state)]
-            elif state == MessageState.HANDING and not is_dead:
+        for row in self._left():
+            seen = found.get(row)
+            if seen is None:
+                self.final[row] = "skipped"
+            elif seen.state in _WORDS:
+                self.final[row] = _WORDS[MessageState(seen.state)]
+            elif seen.provider_id != self.provider.id:
+                self.moved[row] = seen.provider
+            elif seen.state == MessageState.HANDING and not seen.dead:
                 self.later[row] = moment + LEASE / 4
             elif self.later.get(row, moment) <= moment:
                 able.append(row)
         return able
 
     async def _pass(self, rows: Sequence[UUID]) -> None:
-        """Try each of the rows once; stop early when a provider takes nothing at all."""
-        for chunk in _chunks(rows, self.provider.scheme.batch):
+        """Try each of the rows once; stop early when a provider takes nothing at all, or has had enough for today."""
+        for row in rows:
+            self.later.pop(row, None)
+        for chunk in _chunks(rows, pacing.chunk_of(self.provider)):
             self.heartbeat()
-            letters = await self._claim(chunk)
-            if not letters:
-                continue
-            receipts = await self._hand_over(letters)
-            await self._record(letters, receipts)
-            if all(receipt.outcome is Outcome.DEFERRED for receipt in receipts):
-                self._put_off([row for row in rows if row not in self.final and row not in self.later])
+            if time.monotonic() > self.turn_ends:
+                self._put_off(rows, now())
+                return
+            granted = await self._within_quota(chunk)
+            letters = await self._claim(granted) if granted else []
+            receipts = await self._hand_over(letters) if letters else []
+            await self._record([(row, receipt) for (row, _), receipt in zip(letters, receipts, strict=True)])
+            await self._unused(len(granted) - sum(one.outcome is not Outcome.DEFERRED for one in receipts))
+            if len(granted) < len(chunk):
+                await self._over_quota(rows)
+                return
+            if letters and all(receipt.outcome is Outcome.DEFERRED for receipt in receipts):
+                await self._takes_nothing(rows, any(row.id in self.moved for row, _ in letters))
                 return
 
-    def _put_off(self, rows: Sequence[UUID]) -> None:
-        """What was not tried because the provider takes nothing waits as long as what was."""
-        until = min(self.later.values(), default=now())
-        self.later |= dict.fromkeys(rows, until)
+    async def _takes_nothing(self, rows: Sequence[UUID], move: bool) -> None:
+        """What was not tried because the provider takes nothing goes where the others went, or waits as long."""
+        if move:
+            await self._pass_on(rows)
+        self._put_off(rows, min(self.later.values(), default=now()))
+
+    def _is_untried(self, row: UUID) -> bool:
+        return row not in self.final and row not in self.moved and row not in self.later
+
+    def _put_off(self, rows: Sequence[UUID], until: datetime) -> None:
+        self.later |= {row: until for row in rows if self._is_untried(row)}
+
+    # The day's quota of a warm-up
+
+    async def _within_quota(self, rows: Sequence[UUID]) -> Sequence[UUID]:
+        if self.provider.options.warm_up is None:
+            return rows
+        async with self.database.begin() as connection:
+            return rows[: await pacing.take_today(connection, self.provider, len(rows), now())]
+
+    async def _unused(self, n: int) -> None:
+        if self.provider.options.warm_up is not None and n:
+            async with self.database.begin() as connection:
+                await pacing.give_back(connection, self.provider, n, now())
+
+    async def _over_quota(self, rows: Sequence[UUID]) -> None:
+        """Another provider may have what is too much for today; the rest waits for tomorrow."""
+        await self._pass_on(rows)
+        self._put_off(rows, pacing.tomorrow(now()))
+
+    async def _pass_on(self, rows: Sequence[UUID]) -> None:
+        """Give what was not tried to other providers that can carry it now."""
+        untried = {row: None for row in rows if self._is_untried(row)}
+        async with self.database.begin() as connection:
+            known = await carriers.load(connection, self.provider.channel)
+            among = failover.others(self.provider, known, at_once=True)
+            moved = await failover.pass_on(
+                connection, self.provider, self.request.at, self.claims.claim, untried, among, now()
+            )
+        self.moved |= {row: choice.name for row, choice in moved.items()}
 
     # Before anything leaves
 
-    async def _claim(self, ids: Sequence[UUID]) -> list[tuple[Claimed, Letter]]:
+    async def _claim(self, ids: Sequence[UUID]) -> list[tuple[Claimed, Sendable]]:
         """Claim rows, ask the policy, render; commit. Only what is returned may leave."""
         try:
             return await self._claim_once(ids)
@@ -161,7 +225,7 @@ class Attempt:
     async def _take_back(self, connection: AsyncConnection, ids: Sequence[UUID]) -> None:
         await self.claims.requeue(connection, [Requeued(row, untried=True) for row in ids])
 
-    async def _claim_once(self, ids: Sequence[UUID]) -> list[tuple[Claimed, Letter]]:
+    async def _claim_once(self, ids: Sequence[UUID]) -> list[tuple[Claimed, Sendable]]:
         async with self.database.begin() as connection:
             await identities.hold_off_erasure(connection)
             rows = await self.claims.take(connection, ids)
@@ -174,7 +238,7 @@ class Attempt:
                 written = {row.id: self.workshop.blank(row) for row, why in decided if not why}
             outcomes = [(row, why or written[row.id]) for row, why in decided]
             await self._drop(connection, outcomes)
-        return [(row, letter) for row, letter in outcomes if isinstance(letter, Letter)]
+        return [(row, letter) for row, letter in outcomes if not isinstance(letter, Skip | DelayUntil)]
 
     async def _decide(
         self, connection: AsyncConnection, rows: Sequence[Claimed]
@@ -186,7 +250,9 @@ class Attempt:
         decided: list[tuple[Claimed, Skip | DelayUntil | None]] = []
         batches: dict[Batch, list[Claimed]] = {}
         for row in rows:
-            batch = Batch(row.channel, row.purpose, row.version_id, row.step, self.request.at)
+            address = row.address if row.channel == WEBHOOK else None
+            sender = await self.workshop.sender(connection, row)
+            batch = Batch(row.channel, row.purpose, row.version_id, row.step, self.request.at, address, sender)
             batches.setdefault(batch, []).append(row)
         for batch, members in batches.items():
             if batch.purpose == STAFF:  # nobody's consent, hours or caps are asked
@@ -210,7 +276,7 @@ class Attempt:
         return decided
 
     async def _drop(
-        self, connection: AsyncConnection, outcomes: Sequence[tuple[Claimed, Letter | Skip | DelayUntil]]
+        self, connection: AsyncConnection, outcomes: Sequence[tuple[Claimed, Sendable | Skip | DelayUntil]]
     ) -> None:
         """Settle or put back what must not leave now. A letter in doubt that is not repeated stays in doubt."""
         skips: dict[UUID, str] = {}
@@ -230,6 +296,7 @@ class Attempt:
                 else:
                     delayed.append(Requeued(row.id, untried=True))
         await self.claims.skip(connection, skips)
+        await spending.correct(connection, self.request.at, sorted(skips))
         await self.claims.requeue(connection, delayed)
         await self.claims.release(connection, held)
         await ledger.advance(connection, self.request.at, doubts, self.claims.claim)
@@ -239,10 +306,10 @@ class Attempt:
 
     # On the wire
 
-    async def _hand_over(self, letters: Sequence[tuple[Claimed, Letter]]) -> list[Receipt]:
+    async def _hand_over(self, letters: Sequence[tuple[Claimed, Sendable]]) -> list[Receipt]:
         """Hand over and keep the claim alive meanwhile. Whatever ends it early leaves the letters in doubt."""
         ids = [row.id for row, _ in letters]
-        work = self.carrier.hand_over([letter for _, letter in letters])
+        work = pacing.hand_over(self.database, self.provider, self.carrier, [letter for _, letter in letters])
         task: asyncio.Task[list[Receipt]] = asyncio.create_task(work)
         try:
             receipts = await self._watch(task, ids)
@@ -276,82 +343,29 @@ class Attempt:
 
     # What became of it
 
-    async def _record(self, letters: Sequence[tuple[Claimed, Letter]], receipts: Sequence[Receipt]) -> None:
-        steps: list[Step] = []
-        back: list[Requeued] = []
-        moment = now()
-        free: list[UUID] = []
-        for (row, _), receipt in zip(letters, receipts, strict=True):
-            if receipt.outcome is Outcome.DEFERRED and not self._given_up(moment):
-                self.later[row.id] = moment + _pause(row.attempts, receipt)
-                if row.repeated:
-                    free.append(row.id)
-                else:
-                    back.append(Requeued(row.id, receipt.reason[:500]))
-            elif receipt.outcome is Outcome.UNKNOWN and self.claims.repeat and row.attempts < REPEATS:
-                self.later[row.id] = moment + _pause(row.attempts, receipt)
-                free.append(row.id)
-            else:
-                steps.append(_step(row, receipt))
-        await self._write(steps, back, free)
-        for step in steps:
-            self.final[step.id] = _WORDS[step.state]
-        for state in {step.state for step in steps}:
-            counted = sum(step.state is state for step in steps)
-            MESSAGES.labels(self.provider.channel, state.name.lower()).inc(counted)
+    async def _record(self, pairs: Sequence[Pair]) -> None:
+        if not pairs:
+            return
+        settled = await self._patiently(lambda connection: settle(connection, self.provider, self.claims, pairs))
+        self.moved |= settled.moved
+        self.later |= settled.fates.later
+        steps = [step for step in settled.fates.steps if step.id not in settled.moved]
+        self.final |= {step.id: _WORDS[step.state] for step in steps}
+        for state, count in Counter(step.state for step in steps).items():
+            MESSAGES.labels(self.provider.channel, state.name.lower()).inc(count)
 
-    def _given_up(self, moment: datetime) -> bool:
-        hours = self.provider.options.get("give_up_hours", GIVE_UP_HOURS)
-        return moment - self.request.at > timedelta(hours=hours)
-
-    async def _write(self, steps: Sequence[Step], back: Sequence[Requeued], free: Sequence[UUID]) -> None:
-        async def write(connection: AsyncConnection) -> None:
-            moved = await ledger.advance(connection, self.request.at, steps, self.claims.claim)
-            moved |= await self.claims.requeue(connection, back)
-            await self.claims.release(connection, free)
-            wanted = {step.id: step.state for step in steps} | {row.id: MessageState.QUEUED for row in back}
-            await self._check_lost(connection, {row: state for row, state in wanted.items() if row not in moved})
-
-        await self._patiently(write)
-
-    async def _patiently(self, work: Callable[[AsyncConnection], Awaitable[None]]) -> None:
+    async def _patiently(self, work: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
         """Do `work` in a transaction, again while the database restarts: what is not written down is in doubt."""
         ends = time.monotonic() + LEASE.total_seconds() / 2
         while True:
             try:
                 async with self.database.begin() as connection:
-                    await work(connection)
-                return
+                    return await work(connection)
             except DatabaseUnavailable:
                 if time.monotonic() > ends:
                     raise
                 self.heartbeat()
                 await asyncio.sleep(0.25)
-
-    async def _check_lost(self, connection: AsyncConnection, lost: dict[UUID, MessageState]) -> None:
-        """Rows that did not move are there already (the commit was not heard of), or somebody else has them."""
-        if not lost:
-            return
-        found = await self.claims.survey(connection, list(lost))
-        if any(found.get(row, (state, False))[0] != state for row, state in lost.items()):
-            raise Superseded(f"another attempt has taken over messages for {self.provider.name}")
-
-
-def _step(row: Claimed, receipt: Receipt) -> Step:
-    if receipt.outcome is Outcome.ACCEPTED:
-        return Step(row.id, MessageState.ACCEPTED, None, receipt.provider_message_id)
-    if receipt.outcome is Outcome.UNKNOWN or row.repeated:
-        # A repeated letter that is refused now may have been taken the first time.
-        return Step(row.id, MessageState.IN_DOUBT, receipt.reason or "no answer")
-    words = receipt.reason or "refused without a reason"
-    if receipt.outcome is Outcome.DEFERRED:
-        words = f"given up after {row.attempts} attempts: {words}"
-    return Step(row.id, MessageState.FAILED, words)
-
-
-def _pause(attempts: int, receipt: Receipt) -> timedelta:
-    """How long a letter waits for its next attempt: as the provider says, or 1, 2, 4 … seconds."""
-    return receipt.retry_after or min(timedelta(seconds=2 ** min(attempts - 1, 20)), _LONGEST_WAIT)
 
 
 def _chunks(rows: Sequence[UUID], size: int) -> Iterator[list[UUID]]:

@@ -21,12 +21,13 @@ RENEWAL = timedelta(seconds=5)
 
 _DEAD = "(m.claimed_at is null or m.claimed_at < clock_timestamp() - %(lease)s)"
 _SURVEY = f"""
-select m.id, m.state, {_DEAD} from message m where m.created_at = %(at)s and m.id = any(%(ids)s)
+select m.id, m.state, {_DEAD}, m.provider_id, p.name from message m left join provider p on p.id = m.provider_id
+where m.created_at = %(at)s and m.id = any(%(ids)s)
 """  # noqa: S608  no input in it
 _DOUBT = f"""
 update message m set state = 30, claim = null, claimed_at = null,
     reason = 'the attempt that handed it over died before the answer'
-where m.created_at = %(at)s and m.id = any(%(ids)s) and m.state = 20 and {_DEAD}
+where m.created_at = %(at)s and m.id = any(%(ids)s) and m.state = 20 and m.provider_id = %(provider)s and {_DEAD}
 returning m.id
 """  # noqa: S608
 # Locked in one order, so that two attempts never wait for each other; rows that another one is claiming are left to it.
@@ -34,7 +35,7 @@ _CLAIM = f"""
 update message m set state = 20, claim = %(claim)s, claimed_at = clock_timestamp(), attempts = m.attempts + 1
 from (
     select m.id, m.state from message m where m.created_at = %(at)s and m.id = any(%(ids)s)
-        and (m.state = 10 or (m.state = 20 and %(repeat)s and {_DEAD}))
+        and m.provider_id = %(provider)s and (m.state = 10 or (m.state = 20 and %(repeat)s and {_DEAD}))
     order by m.id for update skip locked
 ) was
 where m.id = was.id and m.created_at = %(at)s
@@ -84,27 +85,47 @@ class Claimed:
     """This one included."""
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How a row stands."""
+
+    state: int
+    dead: bool
+    """Whether a claim on it is dead."""
+    provider_id: int | None
+    provider: str
+
+
 @dataclass(frozen=True)
 class Claims:
     """The claims of one attempt on rows of one batch. Every method takes an open transaction."""
 
     claim: UUID
     at: datetime
+    provider_id: int
+    """Whose rows they are; those of another provider are left to its attempts."""
     repeat: bool
     """Whether rows in doubt may be claimed again."""
 
-    async def survey(self, connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, tuple[int, bool]]:
-        """The state of each row that exists, and whether a claim on it is dead."""
+    async def survey(self, connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, "Seen"]:
+        """How each row that exists stands."""
         rows = await self._run(connection, _SURVEY, ids, lease=LEASE)
-        return {row[0]: (row[1], row[2]) for row in rows}
+        return {row[0]: Seen(*row[1:]) for row in rows}
 
     async def hold_in_doubt(self, connection: AsyncConnection, ids: Sequence[UUID]) -> set[UUID]:
         """Give up the rows among these whose attempt died; returns them."""
-        return {row[0] for row in await self._run(connection, _DOUBT, ids, lease=LEASE)}
+        rows = await self._run(connection, _DOUBT, ids, lease=LEASE, provider=self.provider_id)
+        return {row[0] for row in rows}
 
     async def take(self, connection: AsyncConnection, ids: Sequence[UUID]) -> list[Claimed]:
         """Claim those of the rows that nobody has. Nothing may leave before this is committed."""
-        rows = await self._run(connection, _CLAIM, ids, claim=self.claim, repeat=self.repeat, lease=LEASE)
+        more: dict[str, Any] = {
+            "claim": self.claim,
+            "repeat": self.repeat,
+            "lease": LEASE,
+            "provider": self.provider_id,
+        }
+        rows = await self._run(connection, _CLAIM, ids, **more)
         return [Claimed(row[0], row[1] == 20, *row[2:]) for row in rows]
 
     async def renew(self, connection: AsyncConnection, ids: Sequence[UUID]) -> None:

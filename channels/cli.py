@@ -1,28 +1,23 @@
-"""The commands about messages: `kaskad provider`, `kaskad template`, `kaskad message`."""
+"""The commands about messages: `kaskad provider` and `kaskad template`."""
 
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
-from uuid import UUID
 
 import msgspec
 import typer
 from rich.markup import escape
 
-from channels import messages, previews, providers, templates
+from channels import compilation, features, files, previews, providers, templates
 from channels.providers import Provider
 from channels.templates import PublishedTemplate
 from core import cli
-from core.clock import now
 from core.errors import InvalidInput, Problem
 
 app = typer.Typer(no_args_is_help=True)
 provider_app = typer.Typer(help="Who carries messages: SMTP servers and the like.", no_args_is_help=True)
 template_app = typer.Typer(help="What is written.", no_args_is_help=True)
-message_app = typer.Typer(help="The ledger of messages.", no_args_is_help=True)
 app.add_typer(provider_app, name="provider")
 app.add_typer(template_app, name="template")
-app.add_typer(message_app, name="message")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="The provider's name.")]
@@ -76,6 +71,37 @@ def test_provider(name: Name) -> None:
     cli.console.print(f"{escape(name)} answers and lets us in.")
 
 
+@provider_app.command("set")
+def set_options(
+    name: Name,
+    setting: Annotated[list[str], typer.Argument(help="name=value, such as per_second=50; name= takes it back.")],
+    json: Json = False,
+) -> None:
+    """Change options of a provider: its rate, its warm-up, when another takes over."""
+
+    async def work() -> dict[str, Any]:
+        given = dict(one.partition("=")[::2] for one in setting)
+        async with cli.connected() as database, database.begin() as connection:
+            return _shown(await providers.change(connection, cli.load_settings(), name, given))
+
+    cli.output(cli.run(work()), json=json)
+
+
+@provider_app.command("features")
+def provider_features(
+    write: Annotated[
+        Path | None, typer.Option(help="Put the tables into this page instead (docs/providers.md).")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what each kind of provider can do."""
+    if write is None:
+        cli.output(features.matrix(), json=json)
+        return
+    page = _read(write).decode()
+    write.write_text(features.put_into(page), encoding="utf-8")
+
+
 @provider_app.command("pause")
 def pause_provider(name: Name) -> None:
     """Hand nothing to a provider for now; its messages wait."""
@@ -109,8 +135,9 @@ def publish_template(file: Annotated[Path, typer.Argument(help="The template fil
 
     async def work() -> PublishedTemplate:
         source = _read(file)
+        attachments = files.beside(file, compilation.parse(source, str(file)).attach)
         async with cli.connected() as database, database.begin() as connection:
-            return await templates.publish(connection, source, str(file))
+            return await templates.publish(connection, source, str(file), attachments)
 
     published = cli.run(work())
     for warning in published.warnings:
@@ -168,38 +195,8 @@ def render_template(
         typer.echo(f"{letter.subject}\n\n{letter.text}")
 
 
-@message_app.command("list")
-def list_messages(
-    state: Annotated[str | None, typer.Option(help="queued, skipped, handing, in_doubt, failed, accepted …")] = None,
-    contact: Annotated[int | None, typer.Option(help="A contact's number.")] = None,
-    journey: Annotated[str | None, typer.Option(help="A journey's name.")] = None,
-    before: Annotated[datetime | None, typer.Option(help="Only older ones; UTC.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
-    json: Json = False,
-) -> None:
-    """Show messages, newest first."""
-
-    async def work() -> list[dict[str, Any]]:
-        until = before.replace(tzinfo=now().tzinfo) if before else None
-        async with cli.connected() as database, database.begin() as connection:
-            return await messages.listing(connection, state, contact, journey, until, limit)
-
-    cli.output(cli.run(work()), json=json, empty="No messages.")
-
-
-@message_app.command("show")
-def show_message(message: Annotated[UUID, typer.Argument(help="The message's id.")], json: Json = False) -> None:
-    """Show all that the ledger knows of a message."""
-
-    async def work() -> dict[str, Any]:
-        async with cli.connected() as database, database.begin() as connection:
-            return await messages.show(connection, message)
-
-    cli.output(cli.run(work()), json=json)
-
-
 def _shown(provider: Provider) -> dict[str, Any]:
-    settings = ", ".join(f"{name}={value:g}" for name, value in provider.options.items())
+    settings = ", ".join(f"{name}={value}" for name, value in provider.options.stored().items())
     return {
         "name": provider.name, "channel": provider.channel, "state": provider.state, "url": provider.shown,
         "settings": settings or None,

@@ -6,6 +6,7 @@ A template file is YAML front matter between `---` lines, then the body, then an
 
 import html
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from email.errors import MessageError
 from email.headerregistry import AddressHeader, HeaderRegistry
@@ -14,21 +15,27 @@ from typing import Any
 import mjml
 from jinja2 import TemplateSyntaxError
 
-from channels import markup, variables
+from channels import files, markup, variables
+from channels.inlining import inlined
 from channels.rendering import environment
 from channels.variables import Use
+from channels.webhook import call as webhook
 from core import documents
 from core.documents import Document, did_you_mean
 from core.errors import InvalidInput, Problem
 
 SIZE_LIMIT = 512 * 1024
-FIELDS = ("template", "channel", "purpose", "subject", "preheader", "from", "track")
+FIELDS = ("template", "channel", "purpose", "subject", "preheader", "from", "reply_to", "track", "attach", "invite")
 TRACKS = ("clicks", "opens")
+# A telephone number, a short number, or a name of up to eleven characters (GSM 03.40, section 9.1.2.5).
+_TEXT_SENDER = re.compile(r"\+?\d{3,15}|[A-Za-z0-9][A-Za-z0-9 ._&-]{0,10}")
 CHANNELS = ("email", "sms", "voice", "webpush", "site", "webhook")
 _FRONT = re.compile(r"---[ \t]*\n(.*?\n)---[ \t]*\n", re.DOTALL)
 _TEXT_PART = re.compile(r"^--- text[ \t]*\n", re.MULTILINE)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 _PIXEL = '<img src="{{ _pixel }}" width="1" height="1" alt="" style="display:block;border:0">'
+# No person sees or reaches it; what follows it follows every link (channels.visits).
+_TRAP = '<a href="{{ _trap }}" style="display:none" tabindex="-1" aria-hidden="true"></a>'
 _HIDDEN = "display:none;max-height:0;max-width:0;opacity:0;overflow:hidden;font-size:1px;line-height:1px"
 
 
@@ -54,6 +61,11 @@ class Source:
     body: Part
     text: Part | None
     file: str
+    attach: tuple[files.Named, ...] = ()
+    invite: Mapping[str, str] | None = None
+    call: Mapping[str, Any] | None = None
+    """Of a webhook."""
+    reply_to: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,10 +78,16 @@ class CompiledSource:
     sender: str | None
     purpose: str | None
     variables: tuple[str, ...]
+    call: Mapping[str, Any] | None = None
+    """Of a webhook; see channels.webhook.call."""
+    reply_to: str | None = None
+    """Where answers go; None is the sender, or Kaskad where mail comes in."""
 
     def stored(self) -> dict[str, Any]:
-        """As JSON data."""
-        return asdict(self) | {"variables": list(self.variables)}
+        """As JSON data. What few templates have is left out of the others, as in versions of before there was any."""
+        data = asdict(self) | {"variables": list(self.variables)}
+        left_out = {key for key in ("call", "reply_to") if data[key] is None}
+        return {key: value for key, value in data.items() if key not in left_out}
 
 
 def parse(source: str | bytes, file: str = "") -> Source:
@@ -111,10 +129,10 @@ def _fields(document: Document, body: Part, plain: Part | None, file: str) -> So
     problems = [
         document.problem((key,), f"{key} is no field of a template", did_you_mean(key, FIELDS))
         for key in data
-        if key not in FIELDS
+        if key not in FIELDS and not (key in webhook.FIELDS and data.get("channel") == "webhook")
     ]
     values: dict[str, str] = {}
-    for key in FIELDS[:-1]:
+    for key in FIELDS[: FIELDS.index("track")]:  # not attach, nor invite: those are texts
         value = data.get(key)
         if value is not None and not isinstance(value, str):
             problems.append(document.problem((key,), f"{key} must be text", "put it in quotes"))
@@ -123,15 +141,30 @@ def _fields(document: Document, body: Part, plain: Part | None, file: str) -> So
     channel = values.get("channel", "email")
     problems += _check_fields(document, values, channel, body)
     track = _track(document, problems)
+    attach, invite = files.named(document, problems), files.invited(document, problems)
+    call = webhook.read(document, body.source, body.line, problems) if channel == "webhook" else None
     if problems:
         raise InvalidInput(*problems)
 
     def part(key: str) -> Part:
         return Part(values.get(key, ""), document.locate((key,))[0])
 
-    sender, purpose = values.get("from"), values.get("purpose")
-    subject, preheader = part("subject"), part("preheader")
-    return Source(values["template"], channel, purpose, sender, track, subject, preheader, body, plain, file)
+    return Source(
+        name=values["template"],
+        channel=channel,
+        purpose=values.get("purpose"),
+        sender=values.get("from"),
+        track=track,
+        subject=part("subject"),
+        preheader=part("preheader"),
+        body=body,
+        text=plain,
+        file=file,
+        attach=attach,
+        invite=invite,
+        call=call,
+        reply_to=values.get("reply_to"),
+    )
 
 
 def _check_fields(document: Document, values: dict[str, str], channel: str, body: Part) -> list[Problem]:
@@ -148,15 +181,24 @@ def _check_fields(document: Document, values: dict[str, str], channel: str, body
         problems.append(
             Problem("the template has no body", "write it after the second ---", document.file, body.line, 1)
         )
-    if "from" in values and not _is_sender(values["from"]):
-        mend = "write it like Kaskad <hello@example.com>"
+    if "from" in values and not _is_sender(values["from"], channel):
+        spoken = channel in {"sms", "voice"}
+        mend = "a number such as +74951234567, or a name" if spoken else "write it like Kaskad <hello@example.com>"
         problems.append(document.problem(("from",), "this cannot be a sender", mend))
+    if "reply_to" in values:
+        if channel != "email":
+            problems.append(document.problem(("reply_to",), f"{channel} has no answers by mail", "leave it out"))
+        elif not _is_sender(values["reply_to"], channel):
+            mend = "write it like Sales <sales@example.com>"
+            problems.append(document.problem(("reply_to",), "this cannot be an address for answers", mend))
     return problems
 
 
-def _is_sender(value: str) -> bool:
+def _is_sender(value: str, channel: str) -> bool:
     if not value.isprintable():
         return False
+    if channel in {"sms", "voice"}:
+        return _TEXT_SENDER.fullmatch(value) is not None
     try:
         header = HeaderRegistry()("from", value)
     except (MessageError, ValueError, IndexError):
@@ -187,11 +229,22 @@ def check(source: Source, attributes: set[str] | None = None) -> list[Use]:
     """
     uses: list[Use] = []
     problems: list[Problem] = []
-    for part, is_html in ((source.subject, False), (source.preheader, True), (source.body, True), (source.text, False)):
+    parts: tuple[tuple[Part | None, bool], ...] = (
+        (source.subject, False),
+        (source.preheader, True),
+        (source.body, True),
+        (source.text, False),
+    )
+    if source.call is not None:
+        parts = tuple((Part(text, source.body.line), False) for text in webhook.texts(source.call))
+    for part, is_html in parts:
         if part is not None:
             found, wrong = variables.analyse(environment(is_html), part.source, source.file, part.line)
             uses += found
             problems += wrong
+    for text in (source.invite or {}).values():
+        found, wrong = variables.analyse(environment(False), text, source.file, 1)
+        uses, problems = uses + found, problems + wrong
     guarded = {use.path for use in uses if use.guarded}
     for use in uses:
         if use.path not in guarded and (problem := _impossible(use, source.file, attributes)):
@@ -224,16 +277,27 @@ def compile_source(source: Source, uses: list[Use]) -> CompiledSource:
         InvalidInput: the MJML cannot be compiled.
     """
     paths = tuple(sorted({use.path for use in uses}))
+    if source.call is not None:
+        return CompiledSource("", "", "", None, source.purpose, paths, source.call)
     if source.channel != "email":
-        return CompiledSource(source.subject.source, "", source.body.source.strip(), None, source.purpose, paths)
+        plain = source.body.source.strip()
+        return CompiledSource(source.subject.source, "", plain, source.sender, source.purpose, paths)
     marks = markup.Marks()
     marked = _to_html(source, marks)
+    if "<mjml" not in source.body.source or "<mj-style" in source.body.source:
+        marked = inlined(marked, marks)  # MJML has written its own styles where they belong
     plain = source.text.source if source.text else marks.show(markup.text_of(marked))
     if "clicks" in source.track:
         marked = markup.track_links(marked, marks)
     marked = _dress(marked, source, marks)
     compiled = CompiledSource(
-        source.subject.source, marks.show(marked), plain.strip() + "\n", source.sender, source.purpose, paths
+        source.subject.source,
+        marks.show(marked),
+        plain.strip() + "\n",
+        source.sender,
+        source.purpose,
+        paths,
+        reply_to=source.reply_to,
     )
     _check_compiled(compiled, source)
     return compiled
@@ -279,9 +343,12 @@ def _dress(marked: str, source: Source, marks: markup.Marks) -> str:
         shown = html.escape(marks.hide(source.preheader.source))
         hidden = f'<div style="{_HIDDEN}">{shown}</div>'
         marked = re.sub(r"<body\b[^>]*>", lambda match: match.group() + hidden, marked, count=1)
-    if "opens" in source.track:
+    end = _TRAP * ("clicks" in source.track and "{% filter track %}" in marks.show(marked)) + _PIXEL * (
+        "opens" in source.track
+    )
+    if end:
         before, closing, after = marked.rpartition("</body>")
-        marked = f"{before}{marks.mark(_PIXEL)}{closing}{after}" if closing else marked + marks.mark(_PIXEL)
+        marked = f"{before}{marks.mark(end)}{closing}{after}" if closing else marked + marks.mark(end)
     return marked
 
 

@@ -6,15 +6,13 @@ from datetime import timedelta
 from channels import limits, providers
 from channels.attempt import Attempt
 from channels.letters import Workshop
-from channels.provider import EmailProvider, NotNow
+from channels.provider import AnyProvider
 from channels.providers import Provider
 from channels.registry import Take
 from channels.rendering import Links, TemplateCache
 from channels.requests import Delivered, DeliverRequest
 from core.database import Database
 from core.settings import Settings
-
-PAUSED_WAIT = timedelta(seconds=30)
 
 
 class Delivery:
@@ -24,7 +22,7 @@ class Delivery:
         self._database = database
         self._settings = settings
         self._workshop = Workshop(settings, Links(settings), TemplateCache())
-        self._carriers: dict[tuple[str, str], EmailProvider] = {}
+        self._carriers: dict[tuple[str, str], AnyProvider] = {}
 
     async def deliver(self, request: DeliverRequest, heartbeat: Callable[[], None]) -> Delivered:
         """Hand over the items of a prepared batch and write down what became of each.
@@ -38,7 +36,7 @@ class Delivery:
             heartbeat: called every few seconds at least.
 
         Returns:
-            The final word on every item.
+            The final word on every item, and who has those that were passed on to another provider.
 
         Raises:
             NotNow: nothing more can leave for a while; it says how long.
@@ -47,9 +45,7 @@ class Delivery:
             DatabaseUnavailable: PostgreSQL went away.
         """
         async with self._database.begin() as connection:
-            provider = await providers.find(connection, self._settings, request.provider)
-        if provider.state == "paused":
-            raise NotNow(f"the provider {provider.name} is paused", PAUSED_WAIT)
+            provider = await providers.anyone(connection, self._settings, request.provider)
         attempt = Attempt(self._database, self._workshop, provider, self._carrier(provider), request, heartbeat)
         return await attempt.run()
 
@@ -59,7 +55,7 @@ class Delivery:
         for carrier in carriers.values():
             await carrier.close()
 
-    def _carrier(self, provider: Provider) -> EmailProvider:
+    def _carrier(self, provider: Provider) -> AnyProvider:
         """The open provider. One whose URL has changed stays open beside the new one: letters may be on its wire."""
         key = (provider.name, provider.url)
         if key not in self._carriers:

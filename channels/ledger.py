@@ -1,22 +1,26 @@
 """The ledger: one row for each message, written before anything leaves, its state only moving forward."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from channels import providers, templates
+from channels import carriers, spending, templates
+from channels.carriers import Wanted
 from channels.facts import Batch, Known, gather
 from channels.metrics import MESSAGES
 from channels.policy import DelayUntil, Reason, Skip, decide
 from channels.requests import PrepareRequest, Verdict
+from channels.routing import Carrier, Choice
+from channels.webhook import call as webhook
 from contacts import identities
 from core.clock import now
 from core.database import driver
-from core.errors import Conflict
+from core.errors import Conflict, Misconfigured
 from core.ids import message_id
 from core.schema.messages import MessageState
 from core.settings import Settings
@@ -24,13 +28,14 @@ from core.settings import Settings
 # One statement for the batch. A row that is there stays as it is: the activity was repeated.
 _INSERT = """
 insert into message (id, created_at, contact_id, enrollment_id, version_id, template_version_id, visit, step,
-    provider_id, state, channel, purpose, address, reason)
+    provider_id, state, channel, purpose, address, reason, cost)
 select n.id, %(at)s, n.contact_id, n.enrollment_id, %(version_id)s, %(template_version_id)s, n.visit, %(step)s,
-    case when n.state = 10 then cast(%(provider_id)s as smallint) end, n.state, %(channel)s, %(purpose)s,
-    n.address, n.reason
+    n.provider_id, n.state, %(channel)s, %(purpose)s,
+    n.address, n.reason, n.cost
 from unnest(%(ids)s::uuid[], %(contacts)s::bigint[], %(enrollments)s::bigint[], %(visits)s::int[],
-    %(states)s::smallint[], %(addresses)s::text[], %(reasons)s::text[])
-    as n (id, contact_id, enrollment_id, visit, state, address, reason)
+    %(states)s::smallint[], %(addresses)s::text[], %(reasons)s::text[], %(providers)s::smallint[],
+    %(costs)s::numeric[])
+    as n (id, contact_id, enrollment_id, visit, state, address, reason, provider_id, cost)
 on conflict do nothing
 returning id
 """
@@ -56,7 +61,7 @@ async def prepare(connection: AsyncConnection, settings: Settings, request: Prep
 
     Raises:
         NotFound: the template was never published.
-        Misconfigured: no provider carries the channel.
+        Misconfigured: the channel has no provider.
         Conflict: the template is for another channel.
     """
     if not request.items:
@@ -65,16 +70,30 @@ async def prepare(connection: AsyncConnection, settings: Settings, request: Prep
     template = await templates.find(connection, request.template)
     if template.channel != request.channel:
         raise Conflict(f"the template {request.template!r} is for {template.channel}, not for {request.channel}")
-    provider_id, provider = await providers.choose(connection, request.channel)
-    batch = Batch(request.channel, request.purpose, request.version_id, request.step, request.at)
+    known_carriers = await carriers.load(connection, request.channel)
+    if not known_carriers:
+        raise Misconfigured(carriers.nobody(request.channel))
+    call = template.compiled.get("call")
+    address = webhook.host(call) if call else None
+    batch = Batch(
+        request.channel,
+        request.purpose,
+        request.version_id,
+        request.step,
+        request.at,
+        address,
+        template.compiled.get("sender"),
+    )
     ids = {item.enrollment_id: message_id(item.enrollment_id, item.visit) for item in request.items}
-    known = await gather(connection, batch, ids, request.rules)
+    known = await gather(connection, batch, ids, request.rules, reserve=True)
     moment = now()
     drafts = [_draft(request, item.enrollment_id, item.visit, ids, known, moment) for item in request.items]
-    written = await _insert(connection, request, template.id, provider_id, drafts)
+    drafts = await _routed(connection, request, drafts, known, known_carriers, moment)
+    drafts = await _within_budget(connection, request, drafts)
+    written = await _insert(connection, request, template.id, drafts)
     present = await _present(connection, request.at, [draft.id for draft in drafts if draft.id not in written])
     _count(request.channel, drafts, written)
-    return [_verdict(draft, provider, present.get(draft.id)) for draft in drafts]
+    return [_verdict(draft, present.get(draft.id)) for draft in drafts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +107,45 @@ class _Draft:
     address: str | None
     skip: str | None
     until: datetime | None
+    choice: Choice | None = None
+    """The provider, of a message that is to be sent."""
+
+
+async def _routed(
+    connection: AsyncConnection,
+    request: PrepareRequest,
+    drafts: Sequence[_Draft],
+    known: Mapping[int, Known],
+    among: Sequence[Carrier],
+    at: datetime,
+) -> list[_Draft]:
+    """The drafts with the provider of each that is to be sent; what nobody carries is skipped."""
+    wanted = [
+        Wanted(draft.id, draft.address, request.purpose, known[draft.enrollment_id].facts.time_zone)
+        for draft in drafts
+        if draft.skip is None and draft.until is None and draft.address is not None
+    ]
+    chosen = await carriers.choose(connection, among, wanted, at)
+
+    def routed(draft: _Draft) -> _Draft:
+        if draft.skip is not None or draft.until is not None:
+            return draft
+        choice = chosen.get(draft.id)
+        return replace(draft, choice=choice) if choice else replace(draft, skip=str(Reason.NO_ROUTE))
+
+    return [routed(draft) for draft in drafts]
+
+
+async def _within_budget(
+    connection: AsyncConnection, request: PrepareRequest, drafts: Sequence[_Draft]
+) -> list[_Draft]:
+    """The drafts, those skipped that the journey cannot pay for any more."""
+    costs = {draft.id: draft.choice.price or Decimal() for draft in drafts if draft.choice is not None}
+    if request.budget is None or not costs:
+        return list(drafts)
+    refused = await spending.charge(connection, request.budget, request.at, costs)
+    over = str(Reason.OVER_BUDGET)
+    return [replace(draft, skip=over, choice=None) if draft.id in refused else draft for draft in drafts]
 
 
 def _draft(
@@ -106,7 +164,6 @@ async def _insert(
     connection: AsyncConnection,
     request: PrepareRequest,
     template_version_id: int,
-    provider_id: int,
     drafts: list[_Draft],
 ) -> set[UUID]:
     rows = [draft for draft in drafts if draft.contact_id is not None and draft.until is None]
@@ -117,7 +174,6 @@ async def _insert(
         "version_id": request.version_id,
         "template_version_id": template_version_id,
         "step": request.step,
-        "provider_id": provider_id,
         "channel": request.channel,
         "purpose": request.purpose,
         "ids": [row.id for row in rows],
@@ -127,6 +183,8 @@ async def _insert(
         "states": [int(MessageState.QUEUED if row.skip is None else MessageState.SKIPPED) for row in rows],
         "addresses": [row.address for row in rows],
         "reasons": [row.skip for row in rows],
+        "providers": [row.choice.provider_id if row.choice else None for row in rows],
+        "costs": [row.choice.price if row.choice else None for row in rows],
     }
     done = await (await driver(connection)).execute(_INSERT, values)
     return {row[0] for row in await done.fetchall()}
@@ -141,7 +199,7 @@ async def _present(
     return {row[0]: (row[1], row[2], row[3]) for row in await rows.fetchall()}
 
 
-def _verdict(draft: _Draft, provider: str, present: tuple[int, str | None, str | None] | None) -> Verdict:
+def _verdict(draft: _Draft, present: tuple[int, str | None, str | None] | None) -> Verdict:
     if present is not None:
         state, reason, name = present
         if state == MessageState.SKIPPED:
@@ -151,7 +209,7 @@ def _verdict(draft: _Draft, provider: str, present: tuple[int, str | None, str |
         return Verdict(draft.enrollment_id, "skip", reason=draft.skip)
     if draft.until is not None:
         return Verdict(draft.enrollment_id, "delay", until=draft.until)
-    return Verdict(draft.enrollment_id, "deliver", provider=provider)
+    return Verdict(draft.enrollment_id, "deliver", provider=draft.choice.name if draft.choice else None)
 
 
 def _count(channel: str, drafts: Iterable[_Draft], written: set[UUID]) -> None:
@@ -168,6 +226,9 @@ class Step:
     state: MessageState
     reason: str | None = None
     provider_message_id: str | None = None
+    parts: int | None = None
+    cost: Decimal | None = None
+    """Of all parts, where the provider named it; otherwise what was expected of one part, times the parts."""
 
 
 _REASON_LIMIT = 500
@@ -180,17 +241,23 @@ update message m set state = n.state, claim = null, claimed_at = null,
         else coalesce(n.reason, case when n.state < 50 then m.reason end) end,
     provider_message_id = case when m.address is not null
         then coalesce(n.provider_message_id, m.provider_message_id) end,
-    accepted_at = case when n.state = 50 then clock_timestamp() else m.accepted_at end
-from unnest(%(ids)s::uuid[], %(states)s::smallint[], %(reasons)s::text[], %(provider_ids)s::text[])
-    as n (id, state, reason, provider_message_id)
+    accepted_at = case when n.state = 50 then clock_timestamp() else m.accepted_at end,
+    parts = coalesce(n.parts, m.parts), cost = coalesce(n.cost, m.cost * n.parts, m.cost)
+from unnest(%(ids)s::uuid[], %(states)s::smallint[], %(reasons)s::text[], %(provider_ids)s::text[],
+    %(parts)s::smallint[], %(costs)s::numeric[])
+    as n (id, state, reason, provider_message_id, parts, cost)
 where m.id = n.id and m.created_at = %(at)s and m.state < n.state
-    and (m.state <> 20 or m.claim = %(claim)s)
+    and (m.state <> 20 or m.claim = %(claim)s) and (%(provider)s::smallint is null or m.provider_id = %(provider)s)
 returning m.id
 """
 
 
 async def advance(
-    connection: AsyncConnection, at: datetime, steps: Sequence[Step], claim: UUID | None = None
+    connection: AsyncConnection,
+    at: datetime,
+    steps: Sequence[Step],
+    claim: UUID | None = None,
+    provider_id: int | None = None,
 ) -> set[UUID]:
     """Move rows forward; returns the ids of those that moved.
 
@@ -201,16 +268,20 @@ async def advance(
         at: message.created_at of the rows.
         steps: where each is to move.
         claim: the attempt that asks; rows being handed over move only for the attempt that has them.
+        provider_id: rows that another provider has by now stay as they are.
     """
     if not steps:
         return set()
     values: dict[str, Any] = {
         "at": at,
         "claim": claim,
+        "provider": provider_id,
         "ids": [step.id for step in steps],
         "states": [int(step.state) for step in steps],
         "reasons": [step.reason[:_REASON_LIMIT] if step.reason else None for step in steps],
         "provider_ids": [step.provider_message_id for step in steps],
+        "parts": [step.parts if step.parts != 1 else None for step in steps],
+        "costs": [step.cost for step in steps],
     }
     done = await (await driver(connection)).execute(_ADVANCE, values)
     return {row[0] for row in await done.fetchall()}

@@ -225,7 +225,7 @@ def track_links(marked_html: str, marks: Marks) -> str:
     def track(match: re.Match[str]) -> str:
         quote, address = match.group(2)[0], match.group(2)[1:-1]
         shown = marks.show(address)
-        if re.search(r"\b(unsubscribe_url|view_url)\b", shown):
+        if re.search(r"\b(unsubscribe|preferences|view|confirm)_url\b", shown):
             return match.group()
         bare = html.unescape(address).strip().lower()
         if not (bare.startswith(("http://", "https://")) or marks.pattern.match(address.strip())):

@@ -9,10 +9,13 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from channels import providers
+from channels import carriers
+from channels.carriers import Wanted
 from channels.requests import Item, Verdict
 from contacts import identities
+from core.clock import now
 from core.database import driver
+from core.errors import Misconfigured
 from core.ids import message_id
 
 STAFF = "staff"
@@ -21,9 +24,10 @@ STAFF = "staff"
 _INSERT = """
 insert into message (id, created_at, contact_id, enrollment_id, version_id, visit, step, provider_id, state, channel,
     purpose, address)
-select n.id, %(at)s, e.contact_id, e.id, %(version_id)s, n.visit, %(step)s, cast(%(provider_id)s as smallint), 10,
+select n.id, %(at)s, e.contact_id, e.id, %(version_id)s, n.visit, %(step)s, n.provider_id, 10,
     %(channel)s, 'staff', %(address)s
-from unnest(%(ids)s::uuid[], %(enrollments)s::bigint[], %(visits)s::int[]) as n (id, enrollment_id, visit)
+from unnest(%(ids)s::uuid[], %(enrollments)s::bigint[], %(visits)s::int[], %(providers)s::smallint[])
+    as n (id, enrollment_id, visit, provider_id)
 join enrollment e on e.id = n.enrollment_id join contact c on c.id = e.contact_id
 on conflict do nothing
 """
@@ -56,8 +60,12 @@ async def prepare_notices(connection: AsyncConnection, request: NoticeRequest) -
         Misconfigured: no provider carries the channel.
     """
     await identities.hold_off_erasure(connection)
-    provider_id, _ = await providers.choose(connection, request.channel)
     ids = [message_id(item.enrollment_id, item.visit) for item in request.items]
+    known = await carriers.load(connection, request.channel)
+    if not known:
+        raise Misconfigured(carriers.nobody(request.channel))
+    wanted = [Wanted(one, request.address, STAFF) for one in ids]
+    chosen = await carriers.choose(connection, known, wanted, now())
     raw = await driver(connection)
     await raw.execute(
         _INSERT,
@@ -65,7 +73,8 @@ async def prepare_notices(connection: AsyncConnection, request: NoticeRequest) -
             "at": request.at,
             "version_id": request.version_id,
             "step": request.step,
-            "provider_id": provider_id,
+            # What no route takes still goes to the first: somebody waits for it, and has no ledger to look into.
+            "providers": [chosen[one].provider_id if one in chosen else known[0].id for one in ids],
             "channel": request.channel,
             "address": request.address,
             "ids": ids,

@@ -30,6 +30,9 @@ class Reason(StrEnum):
     SUPPRESSED = "suppressed"  # the address must not be used
     DUPLICATE = "duplicate"  # the address got this step's message a moment ago
     FREQUENCY_CAP = "frequency_cap"  # the contact got enough lately
+    SENDER_BARRED = "sender_barred"  # the template's sender may not be used there, or for that
+    OVER_BUDGET = "over_budget"  # the journey has spent what it may
+    NO_ROUTE = "no_route"  # no provider carries messages to such an address
     NEVER_OPEN = "never_open"  # the journey's send window does not open within a year
     MISSING_VALUE = "missing_value"  # the letter needs a value that the contact or event lacks
     CANNOT_RENDER = "cannot_render"  # the template failed on this contact's values
@@ -80,6 +83,12 @@ class Facts:
     duplicate: bool = False
     sent_lately: int = 0
     """Messages of the channel within the cap's period."""
+    per_week: int | None = None
+    """The most messages of the channel in seven days that the contact wants, by its own word."""
+    sent_this_week: int = 0
+    """Messages of the channel in the last seven days, transactional ones aside; counted only with `per_week`."""
+    sender_barred: str | None = None
+    """Why the sender may not be used for this message; see channels.senders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +146,8 @@ def _in_window(facts: Facts, at: datetime, window: Hours) -> Decision:
 
 
 def _never(facts: Facts, rules: Rules) -> Skip | None:
-    return _unreachable(facts) or _unwelcome(facts) or _too_much(facts, rules)
+    barred = Skip(Reason.SENDER_BARRED, facts.sender_barred) if facts.sender_barred else None
+    return _unreachable(facts) or _unwelcome(facts) or barred or _too_much(facts, rules)
 
 
 def _unreachable(facts: Facts) -> Skip | None:
@@ -164,6 +174,8 @@ def _too_much(facts: Facts, rules: Rules) -> Skip | None:
         return Skip(Reason.DUPLICATE)
     if consents.needed(facts.purpose) and rules.cap is not None and facts.sent_lately >= rules.cap:
         return Skip(Reason.FREQUENCY_CAP, f"{rules.cap} in {timedelta(seconds=rules.cap_seconds)}")
+    if consents.needed(facts.purpose) and facts.per_week is not None and facts.sent_this_week >= facts.per_week:
+        return Skip(Reason.FREQUENCY_CAP, f"the contact wants {facts.per_week} in 7 days")
     return None
 
 

@@ -56,7 +56,11 @@ async def preview(
 async def _contact(connection: AsyncConnection, given: str) -> dict[str, Any]:
     number = await _number(connection, given)
     rows = await connection.execute(
-        text("select id, language, time_zone, tags, attributes from contact where id = :id"), {"id": number}
+        text(
+            "select c.id, c.language, c.time_zone, c.tags, c.attributes, o.name as company from contact c "
+            "left join company o on o.id = c.company_id where c.id = :id"
+        ),
+        {"id": number},
     )
     row = rows.mappings().one_or_none()
     if row is None:
@@ -68,7 +72,7 @@ async def _contact(connection: AsyncConnection, given: str) -> dict[str, Any]:
         ),
         {"id": number},
     )
-    own = {name: row[name] for name in ("id", "language", "time_zone", "tags")}
+    own = {name: row[name] for name in ("id", "language", "time_zone", "tags", "company")}
     return {**row["attributes"], **{row.kind: row.value for row in known}, **own}
 
 

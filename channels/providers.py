@@ -2,7 +2,8 @@
 
 import re
 from base64 import urlsafe_b64encode
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import urlencode
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -11,15 +12,16 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from channels.keys import derived_key
+from channels.options import Options, split
 from channels.registry import Scheme, redacted, scheme_of
+from core.clock import now
 from core.errors import Conflict, InvalidInput, Misconfigured, NotFound, Problem
 from core.settings import Settings
 
 DEFAULT = "default"
 STATES = ("active", "paused", "removed")
+_SELECT = "select id, name, channel, state, settings, secret from provider"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-# What may be set on every provider, with its lowest and highest value. Other settings belong to its URL.
-OPTIONS: dict[str, tuple[float, float]] = {"give_up_hours": (0.01, 24 * 14)}
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Provider:
     name: str
     channel: str
     state: str
-    options: dict[str, float]
+    options: Options
     url: str = field(repr=False)
 
     @property
@@ -54,7 +56,7 @@ async def add(
         settings: for the key.
         name: lower-case letters, digits and hyphens; names its task queue, too.
         url: where it is, with user and password.
-        options: those in OPTIONS, and what the URL of this kind takes as its query.
+        options: those of channels.options, and what the URL of this kind takes as its query.
 
     Raises:
         InvalidInput: the name, URL or an option cannot be used.
@@ -63,20 +65,22 @@ async def add(
     if not _NAME.fullmatch(name):
         raise InvalidInput(Problem(f"{name!r} is no name for a provider", "use a-z, 0-9 and hyphens, at most 63"))
     scheme = scheme_of(url)
-    own = {key: value for key, value in (options or {}).items() if key not in OPTIONS}
+    own = {key: value for key, value in (options or {}).items() if key not in Options.model_fields}
     if own and not scheme.query:
-        raise InvalidInput(Problem(f"{', '.join(own)}: no setting of this provider", f"there are {', '.join(OPTIONS)}"))
+        known = ", ".join(Options.model_fields)
+        raise InvalidInput(Problem(f"{', '.join(own)}: no setting of this provider", f"there are {known}"))
     if own:
         url += ("&" if "?" in url else "?") + urlencode(own)
+    url, common = split(url)
     scheme.open(url, settings, None)
-    parsed = parse_options({key: value for key, value in (options or {}).items() if key in OPTIONS})
+    parsed = _options(scheme, common | {key: value for key, value in (options or {}).items() if key not in own})
     row = await connection.execute(
         text(
             "insert into provider (name, channel, secret, settings) values (:name, :channel, :secret, :options) "
             "on conflict (name) do update set channel = :channel, secret = :secret, settings = :options, "
             "state = 'active' where provider.state = 'removed' returning id"
         ).bindparams(bindparam("options", type_=JSONB)),
-        {"name": name, "channel": scheme.channel, "secret": _seal(settings, url), "options": parsed},
+        {"name": name, "channel": scheme.channel, "secret": _seal(settings, url), "options": parsed.stored()},
     )
     number = row.scalar_one_or_none()
     if number is None:
@@ -87,25 +91,34 @@ async def add(
 async def ensure_default(connection: AsyncConnection, settings: Settings) -> None:
     """Make the provider that the settings name: KASKAD_EMAIL, or the built-in mailbox in demo mode.
 
-    Called when a worker starts. A changed URL replaces the old one; a pause stays.
+    Called when the schema is there and when a worker starts. A changed URL replaces the old one; a pause stays.
     """
     url = settings.email.get_secret_value() if settings.email else "mailbox://" if settings.demo else None
     if url is None:
         return
     scheme = scheme_of(url)
-    present = await connection.execute(
-        text("select secret from provider where name = :name for update"), {"name": DEFAULT}
+    url, common = split(url)
+    options = Options.of(common).stored()
+    rows = await connection.execute(
+        text("select secret, settings from provider where name = :name for update"), {"name": DEFAULT}
     )
-    secret = present.scalar_one_or_none()
-    if secret is not None and _open(settings, secret, DEFAULT, strict=False) == url:
+    present = rows.one_or_none()
+    same = present is not None and _open(settings, present.secret, DEFAULT, strict=False) == url
+    if present is not None and same and options.items() <= present.settings.items():
         return
     await connection.execute(
         text(
-            "insert into provider (name, channel, secret) values (:name, :channel, :secret) "
+            "insert into provider (name, channel, secret, settings) values (:name, :channel, :secret, :options) "
             "on conflict (name) do update set channel = :channel, secret = :secret, "
+            "settings = provider.settings || :options, "
             "state = case when provider.state = 'removed' then 'active' else provider.state end"
-        ),
-        {"name": DEFAULT, "channel": scheme.channel, "secret": _seal(settings, url)},
+        ).bindparams(bindparam("options", type_=JSONB)),
+        {
+            "name": DEFAULT,
+            "channel": scheme.channel,
+            "secret": _seal(settings, url),
+            "options": _options(scheme, common).stored(),
+        },
     )
 
 
@@ -116,42 +129,54 @@ async def find(connection: AsyncConnection, settings: Settings, name: str) -> Pr
         NotFound: there is none, or it was removed.
         Misconfigured: its URL was encrypted with another key.
     """
-    for provider in await listing(connection, settings):
-        if provider.name == name:
-            return provider
+    found = await anyone(connection, settings, name)
+    if found.state != "removed":
+        return found
     raise NotFound(f"there is no provider {name!r}; `kaskad provider list` shows those there are")
+
+
+async def anyone(connection: AsyncConnection, settings: Settings, name: str) -> Provider:
+    """The provider of that name, also one that was removed. Raises as `find` does."""
+    rows = await connection.execute(text(f"{_SELECT} where name = :name"), {"name": name})
+    row = rows.one_or_none()
+    if row is None:
+        raise NotFound(f"there is no provider {name!r}; `kaskad provider list` shows those there are")
+    return _provider(settings, row)
 
 
 async def listing(connection: AsyncConnection, settings: Settings) -> list[Provider]:
     """All providers that were not removed, in the order they were added."""
-    rows = await connection.execute(
-        text("select id, name, channel, state, settings, secret from provider where state <> 'removed' order by id")
-    )
-    return [
-        Provider(number, name, channel, state, options, _open(settings, secret, name))
-        for number, name, channel, state, options, secret in rows
-    ]
+    rows = await connection.execute(text(f"{_SELECT} where state <> 'removed' order by id"))
+    return [_provider(settings, row) for row in rows]
 
 
-async def choose(connection: AsyncConnection, channel: str) -> tuple[int, str]:
-    """The number and name of the provider that carries a channel's new messages: the first one active.
+def _provider(settings: Settings, row: Any) -> Provider:
+    options = Options.model_validate(row.settings)
+    return Provider(row.id, row.name, row.channel, row.state, options, _open(settings, row.secret, row.name))
 
-    If all are paused it is the first of those: its messages wait.
+
+async def change(connection: AsyncConnection, settings: Settings, name: str, given: dict[str, str]) -> Provider:
+    """Change options of a provider; those that are not given stay, an empty value takes one back.
+
+    Workers heed it with their next batch.
 
     Raises:
-        Misconfigured: the channel has no provider.
+        NotFound: there is none of that name.
+        InvalidInput: a value that cannot be, or a setting that belongs to the URL.
     """
-    rows = await connection.execute(
-        text(
-            "select id, name from provider where channel = :channel and state <> 'removed' "
-            "order by state <> 'active', id limit 1"
-        ),
-        {"channel": channel},
+    await connection.execute(text("select from provider where name = :name for update"), {"name": name})
+    found = await find(connection, settings, name)
+    strange = sorted(set(given) - set(Options.model_fields))
+    if strange:
+        mend = f"there are {', '.join(Options.model_fields)}; what belongs to the URL is changed by adding it anew"
+        raise InvalidInput(Problem(f"{', '.join(strange)}: no setting that can be changed", mend))
+    kept = {key: str(value) for key, value in found.options.stored().items() if key not in given}
+    options = _options(found.scheme, kept | {key: value for key, value in given.items() if value})
+    await connection.execute(
+        text("update provider set settings = :options where id = :id").bindparams(bindparam("options", type_=JSONB)),
+        {"options": options.stored(), "id": found.id},
     )
-    row = rows.one_or_none()
-    if row is None:
-        raise Misconfigured(f"no provider carries {channel}; set KASKAD_EMAIL or add one: kaskad provider add NAME URL")
-    return row.id, row.name
+    return replace(found, options=options)
 
 
 async def set_state(connection: AsyncConnection, name: str, state: str) -> None:
@@ -183,23 +208,14 @@ async def _refuse_if_busy(connection: AsyncConnection, name: str) -> None:
         raise Conflict(f"messages wait for the provider {name!r}; let them leave first, or pause it")
 
 
-def parse_options(given: dict[str, str]) -> dict[str, float]:
-    """The options of a provider as numbers.
-
-    Raises:
-        InvalidInput: a value out of its range.
-    """
-    problems, parsed = [], {}
-    for key, value in given.items():
-        low, high = OPTIONS[key]
-        try:
-            parsed[key] = float(value)
-        except ValueError:
-            parsed[key] = float("nan")
-        if not low <= parsed[key] <= high:
-            problems.append(Problem(f"{key} cannot be {value!r}", f"give a number from {low:g} to {high:g}"))
-    if problems:
-        raise InvalidInput(*problems)
+def _options(scheme: Scheme, given: dict[str, str]) -> Options:
+    """The options of a provider; a warm-up without a day begins today."""
+    parsed = Options.of(given)
+    if parsed.undelivered_after is not None and scheme.reports is None:
+        mend = "leave undelivered_after out: every message would go out twice"
+        raise InvalidInput(Problem("this kind of provider does not report what was delivered", mend))
+    if parsed.warm_up is not None and parsed.warm_up_from is None:
+        parsed = Options.of(given | {"warm_up_from": now().date().isoformat()})
     return parsed
 
 

@@ -4,16 +4,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
+from importlib import import_module
 from urllib.parse import urlsplit
 
 from channels.blackhole import Blackhole
-from channels.provider import EmailProvider
+from channels.provider import AnyProvider, EmailProvider, Hook, Report, ReportParser
 from core.errors import InvalidInput, Problem
 from core.settings import Settings
 
 Take = Callable[[str, float, int, timedelta], Awaitable[timedelta]]
 """Reserves turns that all workers share: a name, messages a second, how many, within what time; see channels.limits."""
-Opener = Callable[[str, Settings, Take | None], EmailProvider]
+Opener = Callable[[str, Settings, Take | None], AnyProvider]
 
 
 @dataclass(frozen=True)
@@ -28,21 +29,24 @@ class Scheme:
     """False only for the black hole: letters are not rendered, and values they lack are not noticed."""
     idempotent: bool = False
     """Whether it knows a letter by its message id and never sends it twice; in-doubt letters are then repeated."""
-    batch: int = 100
-    """Letters claimed and handed over together; as many may be in doubt after a crash."""
+    batch: int = 40
+    """Letters claimed and handed over together; as many may be in doubt after a crash. Twice the usual number of
+    connections: fewer letters would leave some of those idle, more only wait for them, claimed."""
     query: bool = False
     """Whether its URL takes settings as a query."""
+    reports: ReportParser | None = None
+    """Reads its webhooks, where it sends any; see channels.hooks."""
 
 
 def _smtp(url: str, settings: Settings, take: Take | None) -> EmailProvider:
     # Not loaded by processes that send nothing.
-    from channels.email import PATIENCE, TOTAL, Allow, SmtpSettings, open_smtp  # noqa: PLC0415
+    from channels.email import PATIENCE, Allow, SmtpSettings, open_smtp  # noqa: PLC0415
 
     def allow(take: Take) -> Allow:
         options = SmtpSettings.of(url).options
 
         async def turn(name: str, n: int) -> timedelta:
-            rate = options.per_second if name == TOTAL else options.domain_per_second
+            rate = options.domain_per_second
             return await take(name, rate, n, PATIENCE) if rate else timedelta()
 
         return turn
@@ -60,10 +64,46 @@ def _blackhole(_url: str, _settings: Settings, _take: Take | None) -> EmailProvi
     return Blackhole()
 
 
+def _calls(url: str, settings: Settings, _take: Take | None) -> AnyProvider:
+    from channels.webhook.provider import open_webhook  # noqa: PLC0415
+
+    return open_webhook(url, settings)
+
+
+def _vendor(module: str, opener: str) -> Opener:
+    """A vendor's adapter, loaded when it is opened."""
+
+    def opened(url: str, settings: Settings, take: Take | None) -> EmailProvider:
+        made: EmailProvider = getattr(import_module(f"channels.email.{module}"), opener)(url, settings, take)
+        return made
+
+    return opened
+
+
+def _webhook(module: str) -> ReportParser:
+    """A vendor's reader of webhooks, loaded when one comes."""
+
+    async def read(url: str, hook: Hook) -> list[Report]:
+        reports: list[Report] = await import_module(f"channels.email.{module}").read_webhook(url, hook)
+        return reports
+
+    return read
+
+
+def _api(module: str, opener: str) -> Scheme:
+    return Scheme("email", _vendor(module, opener), query=True, batch=20, reports=_webhook(module))
+
+
 SCHEMES: dict[str, Scheme] = {
     "smtp": Scheme("email", _smtp, query=True),
     "smtps": Scheme("email", _smtp, query=True),
     "smtp+starttls": Scheme("email", _smtp, query=True),
+    "ses": _api("ses", "open_ses"),
+    "sendgrid": _api("sendgrid", "open_sendgrid"),
+    "postmark": _api("postmark", "open_postmark"),
+    "mailgun": _api("mailgun", "open_mailgun"),
+    "unisender-go": _api("unisender", "open_unisender"),
+    "webhook": Scheme("webhook", _calls, query=True, idempotent=True, batch=100),
     "mailbox": Scheme("email", _mailbox),
     "blackhole": Scheme("email", _blackhole, needs_content=False, batch=500),
 }

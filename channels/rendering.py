@@ -2,20 +2,24 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from jinja2 import Template, TemplateError
+from jinja2 import Template
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from channels import files
+from channels.filling import Unfilled
 from channels.policy import Reason, Skip
-from channels.sandbox import MissingValue, Sandbox, Scope
+from channels.sandbox import RENDER_ERRORS, MissingValue, Sandbox, Scope
 from channels.tokens import Signers, row_bytes
 from channels.variables import analyse
+from channels.webhook import call as webhook
+from channels.webhook.call import Call
 from core.errors import NotFound
 from core.settings import Settings
 
@@ -24,6 +28,7 @@ _TEXT = Sandbox(autoescape=False)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _GAPS = re.compile(r"\n{3,}")
 CACHED_VERSIONS = 256
+_ROOTS = ("contact", "event", "journey")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,10 @@ class Rendered:
     subject: str
     html: str
     text: str
+    call: Call | None = None
+    """Of a webhook; `text` is then its body, for people to read."""
+    invite: Mapping[str, str] | None = None
+    """Of a letter with an invitation; see channels.files."""
 
 
 class Compiled:
@@ -40,7 +49,13 @@ class Compiled:
 
     def __init__(self, compiled: Mapping[str, Any]) -> None:
         self.sender: str | None = compiled.get("sender")
+        self.reply_to: str | None = compiled.get("reply_to")
         self.variables: frozenset[str] = frozenset(compiled["variables"])
+        self._paths = sorted({tuple(path.split(".")[:2]) for path in self.variables if path.split(".")[0] in _ROOTS})
+        self.call: Mapping[str, Any] | None = compiled.get("call")
+        """Of a webhook: what is called, its texts as templates."""
+        self.attachments = files.unpacked(compiled.get("files", ()))
+        self._invite = {field: _make(_TEXT, text) for field, text in compiled.get("invite", {}).items()}
         self._subject = _make(_TEXT, compiled.get("subject"))
         self._html = _make(_HTML, compiled.get("html"))
         self._text = _make(_TEXT, compiled.get("text"))
@@ -48,6 +63,17 @@ class Compiled:
     def uses(self, root: str) -> bool:
         """Whether it needs values of this root, such as `event` or `contact.phone`."""
         return any(path == root or path.startswith(root + ".") for path in self.variables)
+
+    def known(self, context: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the values that the template can use: with them it renders the same content again."""
+        known: dict[str, Any] = {}
+        for root, *key in self._paths:
+            values = context[root]
+            if not key:  # sorted: it comes before single values of the same root
+                known[root] = dict(values)
+            elif key[0] in values:
+                known.setdefault(root, {})[key[0]] = values[key[0]]
+        return known
 
     def render(self, context: Mapping[str, Any]) -> Rendered:
         """The letter for one contact.
@@ -59,12 +85,13 @@ class Compiled:
             MissingValue: it needs a value that is not there.
             TemplateError, ArithmeticError, LookupError, TypeError, ValueError: the values do not fit what it does.
         """
+        if self.call is not None:
+            made = webhook.fill(self.call, context)
+            return Rendered(f"{made.method} {made.url}", "", made.body.decode(), made)
         subject = " ".join(_CONTROL.sub(" ", _fill(self._subject, context)).split())
         plain = _GAPS.sub("\n\n", _CONTROL.sub("", _fill(self._text, context))).strip()
-        return Rendered(subject, _fill(self._html, context), plain)
-
-
-RENDER_ERRORS = (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
+        invite = {field: _fill(template, context) for field, template in self._invite.items()}
+        return Rendered(subject, _fill(self._html, context), plain, invite=invite or None)
 
 
 def render(compiled: Compiled, context: Mapping[str, Any]) -> Rendered | Skip:
@@ -73,6 +100,9 @@ def render(compiled: Compiled, context: Mapping[str, Any]) -> Rendered | Skip:
         return compiled.render(context)
     except MissingValue as error:
         return Skip(Reason.MISSING_VALUE, str(error))
+    except Unfilled as error:
+        word, _, detail = str(error).partition(": ")
+        return Skip(Reason.MISSING_VALUE if word == "missing value" else Reason.CANNOT_RENDER, detail)
     except RENDER_ERRORS as error:
         return Skip(Reason.CANNOT_RENDER, type(error).__name__)
 
@@ -90,6 +120,10 @@ def scopes(contact: Mapping[str, Any], event: Mapping[str, Any], journey: Mappin
     return {"contact": Scope("contact", contact), "event": Scope("event", event), "journey": Scope("journey", journey)}
 
 
+_PAGES = {"preferences_url": ("p", "preferences"), "view_url": ("v", "view"), "confirm_url": ("s", "confirm")}
+"""The pages that only some letters link to: where they are, and what their tokens are for."""
+
+
 class Links:
     """Makes the signed addresses that stand in letters."""
 
@@ -97,13 +131,28 @@ class Links:
         self._signers = Signers(settings)
         self._base = settings.public_url
 
-    def context(self, message_id: UUID, created_at: datetime) -> dict[str, Any]:
-        """The links of one message, for the template's context: about 10 microseconds."""
+    def context(
+        self, message_id: UUID, created_at: datetime, variables: Collection[str] = tuple(_PAGES)
+    ) -> dict[str, Any]:
+        """The links of one message, for the template's context: about 10 microseconds.
+
+        Args:
+            message_id: whose.
+            created_at: when its row was made.
+            variables: what the template uses; pages that it does not link to get no link, each saves 3 microseconds.
+        """
         row = row_bytes(message_id, created_at)
+        pages = {
+            name: f"{self._base}/{path}/{getattr(self._signers, use).sign_row(row)}"
+            for name, (path, use) in _PAGES.items()
+            if name in variables
+        }
         return {
+            **pages,
             "unsubscribe_url": f"{self._base}/u/{self._signers.unsubscribe.sign_row(row)}",
             "_pixel": f"{self._base}/t/o/{self._signers.open.sign_row(row)}.gif",
             "_track": self._tracker(row),
+            "_trap": f"{self._base}/t/c/{self._signers.click.sign_row(row)}",
         }
 
     def _tracker(self, row: bytes) -> Callable[[str], str]:

@@ -1,9 +1,10 @@
 """What the engine asks of the channels and what it is told: plain data that travels through Temporal as JSON."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from channels.policy import NO_RULES, Rules
+from channels.spending import Budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class PrepareRequest:
     """When the batch was made; the same on every retry. It becomes message.created_at."""
     items: list[Item]
     rules: Rules = NO_RULES
+    budget: Budget | None = None
+    """What the journey's messages may cost together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +65,5 @@ class Delivered:
     """The final word on each item: enrollment id to `accepted`, `failed`, `in_doubt` or `skipped`."""
 
     states: dict[int, str]
+    moved: dict[str, list[int]] = field(default_factory=dict)
+    """The enrollments whose messages another provider carries now, by its name; they have no word yet."""

@@ -11,13 +11,15 @@ from html import unescape
 from typing import Any
 
 from jinja2 import pass_context
-from jinja2.exceptions import SecurityError
+from jinja2.exceptions import SecurityError, TemplateError
 from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
 from jinja2.utils import missing
 from markupsafe import Markup
 
 REPEAT_LIMIT = 10_000
+RENDER_ERRORS = (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
+"""What a template may raise besides MissingValue."""
 
 
 class MissingValue(Exception):

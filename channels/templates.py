@@ -8,10 +8,10 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from channels import compilation
+from channels import compilation, files, senders
 from channels.variables import Use
 from contacts import consents
-from core.errors import Conflict, NotFound
+from core.errors import Conflict, InvalidInput, NotFound, Problem
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,9 @@ class PublishedTemplate:
     warnings: tuple[str, ...]
 
 
-async def publish(connection: AsyncConnection, source: str | bytes, file: str = "") -> PublishedTemplate:
+async def publish(
+    connection: AsyncConnection, source: str | bytes, file: str = "", attachments: Mapping[str, bytes] | None = None
+) -> PublishedTemplate:
     """Check and compile a template file and make it the version that new messages use.
 
     Publishing the same file again changes nothing.
@@ -36,6 +38,7 @@ async def publish(connection: AsyncConnection, source: str | bytes, file: str = 
         connection: an open transaction.
         source: the file's content.
         file: its name, for errors; `.mjml` says that the body is MJML.
+        attachments: the contents of the files that it names, by their names.
 
     Raises:
         InvalidInput: every problem with its line.
@@ -44,7 +47,8 @@ async def publish(connection: AsyncConnection, source: str | bytes, file: str = 
     parsed = compilation.parse(source, file)
     attributes = set((await connection.execute(text("select name from attribute"))).scalars())
     uses = compilation.check(parsed, attributes)
-    compiled = compilation.compile_source(parsed, uses).stored()
+    compiled = compilation.compile_source(parsed, uses).stored() | _attached(parsed, attachments or {})
+    await _check_sender(connection, parsed)
     content = source.decode("utf-8-sig") if isinstance(source, bytes) else source
     stored = {"text": content, "file": file.rpartition("/")[2]}
     template_id = await _template(connection, parsed.name, parsed.channel)
@@ -65,6 +69,28 @@ async def publish(connection: AsyncConnection, source: str | bytes, file: str = 
         text("update template set version_id = :version where id = :id"), {"version": version_id, "id": template_id}
     )
     return PublishedTemplate(parsed.name, parsed.channel, version_id, number, True, warnings)
+
+
+async def _check_sender(connection: AsyncConnection, source: compilation.Source) -> None:
+    """Refuse a sender that is not registered for the channel and purpose, where senders are kept."""
+    if source.sender is None:
+        return
+    why = senders.objection(
+        await senders.registered(connection, source.channel), source.channel, source.sender, source.purpose
+    )
+    if why is not None:
+        mend = f"register it: kaskad sender add {source.channel} {senders.sender_key(source.channel, source.sender)}"
+        raise InvalidInput(Problem(why, mend, file=source.file, path="from"))
+
+
+def _attached(source: compilation.Source, contents: Mapping[str, bytes]) -> dict[str, Any]:
+    """What goes with the letters of a version; nothing at all where nothing does, as in older versions."""
+    kept: dict[str, Any] = {}
+    if source.attach:
+        kept["files"] = files.packed(source.attach, contents, source.file)
+    if source.invite:
+        kept["invite"] = dict(source.invite)
+    return kept
 
 
 async def _template(connection: AsyncConnection, name: str, channel: str) -> int:
@@ -102,7 +128,11 @@ def _warnings(source: compilation.Source, uses: list[Use]) -> list[str]:
         open_ends = [path for path in open_ends if path != "contact.email"]
     found = [f"{path} has no default: who lacks it gets no message" for path in open_ends]
     marketing = source.purpose is None or consents.needed(source.purpose)
-    if source.channel == "email" and marketing and not any(use.path == "unsubscribe_url" for use in uses):
+    if (
+        source.channel == "email"
+        and marketing
+        and not any(use.path in {"unsubscribe_url", "preferences_url"} for use in uses)
+    ):
         found.append("the letter has no visible unsubscribe link; marketing needs {{ unsubscribe_url }}")
     return found
 

@@ -17,7 +17,7 @@ from channels.keys import derived_key
 from core.errors import InvalidInput
 from core.settings import Settings
 
-Use = Literal["click", "open", "unsubscribe"]
+Use = Literal["click", "open", "unsubscribe", "preferences", "view", "confirm"]
 _SIGNATURE = 16
 _HEAD = _SIGNATURE + 16 + 8
 _LONGEST = 8192
@@ -84,6 +84,9 @@ class Signers:
         self.click = Signer(settings.secret, "click")
         self.open = Signer(settings.secret, "open")
         self.unsubscribe = Signer(settings.secret, "unsubscribe")
+        self.preferences = Signer(settings.secret, "preferences")
+        self.view = Signer(settings.secret, "view")
+        self.confirm = Signer(settings.secret, "confirm")
 
 
 def row_bytes(message_id: UUID, created_at: datetime) -> bytes:

@@ -13,8 +13,11 @@ ROOTS = {
     "event": "properties of the event that began the journey",
     "journey": "name and title",
     "unsubscribe_url": "the page where the contact unsubscribes",
+    "preferences_url": "the page where the contact chooses what it gets, and how often",
+    "view_url": "the page that shows the letter in a browser",
+    "confirm_url": "the page where the contact confirms what it was asked (double opt-in)",
 }
-CONTACT_FIELDS = frozenset({"id", "email", "phone", "external_id", "language", "time_zone", "tags"})
+CONTACT_FIELDS = frozenset({"id", "email", "phone", "external_id", "language", "time_zone", "tags", "company"})
 JOURNEY_FIELDS = frozenset({"name", "title"})
 _FORBIDDEN = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
 

@@ -3,10 +3,10 @@
 from channels.email.mailbox.provider import MailboxProvider
 from channels.email.settings import SmtpSettings
 from channels.email.smtp import SmtpProvider
-from channels.email.turns import PATIENCE, TOTAL, Allow
+from channels.email.turns import PATIENCE, Allow
 from core.settings import Settings
 
-__all__ = ["PATIENCE", "TOTAL", "Allow", "SmtpProvider", "SmtpSettings", "open_mailbox", "open_smtp"]
+__all__ = ["PATIENCE", "Allow", "SmtpProvider", "SmtpSettings", "open_mailbox", "open_smtp"]
 
 
 def open_smtp(url: str, settings: Settings, allow: Allow | None = None) -> SmtpProvider:

@@ -1,22 +1,72 @@
 """Commands about email: `kaskad email …`."""
 
+import asyncio
 import os
+import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import idna
 import typer
 from rich.markup import escape
 
-from channels.email import dkim
+from channels import compilation
+from channels.email import checking, dkim
 from core import cli
 from core.errors import Conflict, InvalidInput
 
-app = typer.Typer(help="Email: DKIM keys.", no_args_is_help=True)
+_LETTER_LIMIT = 30_000_000
+
+app = typer.Typer(help="Email: checks of domains and letters, DKIM keys.", no_args_is_help=True)
 
 
 @app.callback()
 def email() -> None:
-    """Email: DKIM keys."""
+    """Email: checks of domains and letters, DKIM keys."""
+
+
+@app.command("check")
+def check(
+    what: Annotated[str, typer.Argument(help="A domain, a letter (.eml), or a template's file.")],
+    selector: Annotated[list[str] | None, typer.Option(help="Of a DKIM key; may be repeated.")] = None,
+    resolver: Annotated[str | None, typer.Option(help="HOST:PORT of a DNS server; the system's if not given.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Say what keeps letters out of inboxes: SPF, DKIM, DMARC and MX of a domain; headers, size, links and images of a
+    letter. Exits with 1 if something has to be mended."""
+    with cli.plain_errors():
+        found = _findings(what, selector or [], resolver)
+    if json:
+        cli.output([asdict(one) for one in found], json=True)
+    else:
+        for one in found:
+            mark = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "problem": "[red]✗[/]"}[one.level]
+            mend = f" [dim]({escape(one.mend)})[/]" if one.mend else ""
+            cli.console.print(f"{mark} [bold]{escape(one.about)}[/]: {escape(one.message)}{mend}", soft_wrap=True)
+    if any(one.level == "problem" for one in found):
+        raise typer.Exit(1)
+
+
+def _findings(what: str, selectors: list[str], resolver: str | None) -> list[checking.Finding]:
+    file = Path(what)
+    if file.is_file():
+        source = file.read_bytes()
+        if len(source) > _LETTER_LIMIT:
+            raise InvalidInput(f"{what} has more than {_LETTER_LIMIT // 1_000_000} MB")
+        if file.suffix == ".eml":
+            return checking.of_letter(source)
+        parsed = compilation.parse(source, file.name)
+        compiled = compilation.compile_source(parsed, compilation.check(parsed))
+        return checking.of_template(compiled.html, compiled.text)
+    if "/" in what or not re.fullmatch(r"[\w-]+(\.[\w-]+)+", what):
+        raise InvalidInput(f"there is no file {what}, and it is no domain")
+    host, _, port = (resolver or "").rpartition(":")
+    if resolver and not (host and port.isdecimal()):
+        raise InvalidInput("--resolver is HOST:PORT")
+    domain = what.lower() if what.isascii() else idna.encode(what, uts46=True).decode()
+    server = (host, int(port)) if resolver else None
+    return checking.of_records(domain, asyncio.run(checking.lookup(domain, selectors, server)))
 
 
 @app.command("dkim-key")

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
+from urllib.parse import quote
 
 from channels.email import addresses
 from channels.email.addresses import Address
-from channels.provider import Letter
+from channels.provider import Attachment, Letter
 from core.errors import InvalidInput
 
 HARD_LIMIT = 998  # octets of a line without its CRLF: RFC 5322, section 2.1.1
@@ -24,6 +25,7 @@ _WORD_BYTES = 45  # what an encoded word of 72 characters carries: RFC 2047 allo
 _NAME = re.compile(r"[!-9;-~]{1,76}")
 _PLAIN = re.compile(r"[ -~]*")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+_TYPE = re.compile(r"[a-z]+/[A-Za-z0-9.+-]+(?:; ?[a-z-]+=[A-Za-z0-9._-]+)*")
 _BREAKS = ("\r", "\n", "\0")
 
 _OURS = frozenset(
@@ -183,14 +185,67 @@ _TEXT = "text/plain; charset=utf-8"
 _HTML = "text/html; charset=utf-8"
 
 
-def _content(letter: Letter, boundary: str) -> tuple[list[tuple[str, bytes]], bytes]:
+_Fields = list[tuple[str, bytes]]
+
+
+def _content(letter: Letter, boundary: str) -> tuple[_Fields, bytes]:
+    if letter.attachments:
+        return _with_files(letter, boundary)
     if letter.html and letter.text:
-        parts = [_part(boundary, _TEXT, letter.text), _part(boundary, _HTML, letter.html)]
-        kind = f'multipart/alternative;\r\n boundary="{boundary}"'.encode()
-        return [("Content-Type", kind)], b"".join([*parts, f"--{boundary}--\r\n".encode()])
+        return _several("alternative", boundary, [_part(boundary, kind, text) for kind, text in _texts(letter)])
     encoding, content = encode(letter.html or letter.text)
     kind = (_HTML if letter.html else _TEXT).encode()
     return [("Content-Type", kind), ("Content-Transfer-Encoding", encoding)], content + b"\r\n"
+
+
+def _texts(letter: Letter) -> list[tuple[str, str]]:
+    return [(kind, text) for kind, text in ((_TEXT, letter.text), (_HTML, letter.html)) if text]
+
+
+def _several(kind: str, boundary: str, parts: list[bytes]) -> tuple[_Fields, bytes]:
+    value = f'multipart/{kind};\r\n boundary="{boundary}"'.encode()
+    return [("Content-Type", value)], b"".join([*parts, f"--{boundary}--\r\n".encode()])
+
+
+def _with_files(letter: Letter, boundary: str) -> tuple[_Fields, bytes]:
+    """mixed(related(alternative(text, HTML, invitation), pictures), files); layers with one part are left out."""
+    alternative = [_part(f"{boundary}a", kind, text) for kind, text in _texts(letter)]
+    alternative += [_file(f"{boundary}a", one) for one in letter.attachments if _is_invitation(one)]
+    fields, body = _several("alternative", f"{boundary}a", alternative)
+    pictures = [one for one in letter.attachments if one.content_id]
+    if pictures:
+        inner = _nested(f"{boundary}r", fields, body)
+        fields, body = _several("related", f"{boundary}r", [inner, *[_file(f"{boundary}r", one) for one in pictures]])
+    files = [one for one in letter.attachments if not one.content_id and not _is_invitation(one)]
+    if files:
+        inner = _nested(boundary, fields, body)
+        fields, body = _several("mixed", boundary, [inner, *[_file(boundary, one) for one in files]])
+    return fields, body
+
+
+def _nested(boundary: str, fields: _Fields, body: bytes) -> bytes:
+    head = b"".join([b"%s: %s\r\n" % (name.encode(), value) for name, value in fields])
+    return b"--%s\r\n%s\r\n%s" % (boundary.encode(), head, body)
+
+
+def _is_invitation(file: Attachment) -> bool:
+    """A calendar's request (RFC 6047) stands beside the texts, so that mail programs show its buttons."""
+    return file.content_type.startswith("text/calendar") and "method=" in file.content_type
+
+
+def _file(boundary: str, file: Attachment) -> bytes:
+    if not _TYPE.fullmatch(file.content_type) or any(ord(c) < 32 for c in file.name + (file.content_id or "")):
+        raise InvalidInput(f"the attachment {file.name!r} has a name or type that cannot stand in a letter")
+    name = quote(file.name, safe="")
+    lines = [f"--{boundary}", f"Content-Type: {file.content_type}"]
+    if not _is_invitation(file):
+        lines.append(
+            f"Content-Disposition: {'inline' if file.content_id else 'attachment'};\r\n filename*=utf-8''{name}"
+        )
+    if file.content_id:
+        lines.append(f"Content-ID: <{file.content_id}>")
+    lines += ["Content-Transfer-Encoding: base64", "", ""]
+    return "\r\n".join(lines).encode() + _base64(file.content) + b"\r\n"
 
 
 def _part(boundary: str, kind: str, content: str) -> bytes:

@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 
+from channels.email.inbound.bounces import says_gone
 from channels.email.wire import Reply
 from channels.provider import Outcome, Receipt
 
@@ -22,6 +23,7 @@ _QUEUE_IDS = (
     re.compile(r"^(\S{6,}) Message accepted", re.IGNORECASE),  # Sendmail, OpenSMTPD
     re.compile(r"^Ok:? (\S{6,})$", re.IGNORECASE),  # Amazon SES
 )
+_RELAY = re.compile(r"\brelay(ing)?\b.*\b(denied|not permitted|prohibited|not allowed)\b", re.IGNORECASE)
 _ENHANCED = re.compile(r"^\d\.\d{1,3}\.\d{1,3}\s+")
 
 
@@ -42,8 +44,15 @@ def of_refusal(reply: Reply, at: str) -> Receipt:
             Outcome.DEFERRED, reason=f"the server wants a sign-in or encryption; {reason}", retry_after=LATER
         )
     if 500 <= reply.code < 600:
-        return Receipt(Outcome.REJECTED, reason=reason)
+        gone = at == "RCPT" and says_gone(reply.enhanced, reply.text)
+        return Receipt(Outcome.REJECTED, reason=reason, elsewhere=_is_its_own(reply, at), no_such_address=gone)
     return Receipt(Outcome.DEFERRED, reason=reason, retry_after=LATER if reply.enhanced in _LATER else SOON)
+
+
+def _is_its_own(reply: Reply, at: str) -> bool:
+    """Whether a refusal is this server's own affair, so that another one may carry the letter: it does not take our
+    sender, or nothing for places not its own. What it says of the recipient or the letter may be about them."""
+    return at == "MAIL" or _RELAY.search(str(reply)) is not None
 
 
 def of_answer(reply: Reply) -> Receipt:

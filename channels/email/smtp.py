@@ -14,7 +14,7 @@ from channels.email import addresses, mime, replies
 from channels.email.dkim import Draft, Signer
 from channels.email.pool import Pool
 from channels.email.settings import SmtpSettings
-from channels.email.turns import PATIENCE, TOTAL, Allow, OwnTurns
+from channels.email.turns import PATIENCE, Allow, OwnTurns
 from channels.email.wire import Conversation, Envelope, Lost, Refused
 from channels.provider import Letter, NotNow, Outcome, Receipt
 from core.clock import now
@@ -131,7 +131,8 @@ def _untried(failure: KaskadError | None) -> Receipt:
     wait = replies.LATER if isinstance(failure, Misconfigured) else replies.SOON
     if isinstance(failure, NotNow):
         wait = failure.retry_after
-    return Receipt(Outcome.DEFERRED, reason=str(failure or "not tried"), retry_after=wait)
+    held = isinstance(failure, NotNow)
+    return Receipt(Outcome.DEFERRED, reason=str(failure or "not tried"), retry_after=wait, held=held)
 
 
 class SmtpProvider:
@@ -216,8 +217,10 @@ class SmtpProvider:
 
     def _made(self, batch: _Batch, index: int, at: datetime) -> _Job | None:
         try:
-            built = mime.build(batch.letters[index], at)
-            envelope = Envelope(self._return_path or built.sender.spec, built.recipient.spec, built.needs_utf8)
+            letter = batch.letters[index]
+            built = mime.build(letter, at)
+            sender = self._return_path or letter.return_path or built.sender.spec
+            envelope = Envelope(sender, built.recipient.spec, built.needs_utf8)
         except InvalidInput as error:
             batch.settle(index, Receipt(Outcome.REJECTED, reason=str(error)))
             return None
@@ -231,22 +234,13 @@ class SmtpProvider:
     # Rate limits
 
     async def _allowed(self, batch: _Batch, jobs: list[_Job]) -> AsyncIterator[tuple[list[_Job], timedelta]]:
-        """Groups of the jobs that may leave within PATIENCE, each with its wait; the others are settled as DEFERRED.
-
-        Raises:
-            NotNow: nothing more may leave at all.
-        """
+        """Groups of the jobs that may leave within PATIENCE, each with its wait; the others are settled as DEFERRED."""
         options = self._settings.options
         groups = [(jobs, timedelta())]
         if options.domain_per_second is not None:
             groups = await self._by_domain(batch, jobs, options.domain_per_second)
         for group, wait in groups:
-            if options.per_second is None:
-                yield group, wait
-                continue
-            for part in _parts(group, options.per_second):
-                pause = _in_patience(await self._allow(TOTAL, len(part)), TOTAL)
-                yield part, max(wait, pause)
+            yield group, wait
 
     async def _by_domain(
         self, batch: _Batch, jobs: Sequence[_Job], per_second: float

@@ -8,11 +8,10 @@ from channels.email.settings import Options
 from channels.provider import NotNow
 
 Allow = Callable[[str, int], Awaitable[timedelta]]
-"""Reserves turns: a name (TOTAL or a domain) and how many, to the wait until the last of them may leave.
+"""Reserves turns: a domain and how many, to the wait until the last of them may leave.
 
 Raises NotNow, having reserved nothing, when that is further away than PATIENCE. See channels.limits.take."""
 
-TOTAL = "total"
 PATIENCE = timedelta(seconds=2)
 
 
@@ -25,7 +24,7 @@ class OwnTurns:
 
     async def take(self, name: str, count: int) -> timedelta:
         """See `Allow`. The generic cell rate algorithm, as in channels.limits, on the loop's clock."""
-        rate = self._options.per_second if name == TOTAL else self._options.domain_per_second
+        rate = self._options.domain_per_second
         if rate is None:
             return timedelta()
         now = asyncio.get_running_loop().time()

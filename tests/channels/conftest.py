@@ -22,6 +22,15 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return made
 
 
+@pytest.fixture
+def spare(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    """What `spare://` opens: another provider."""
+    made = Recorder()
+    scheme = registry.Scheme("email", lambda _url, _settings, _take: made, batch=10)
+    monkeypatch.setitem(registry.SCHEMES, "spare", scheme)
+    return made
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def world(database: Database, settings: Settings, recorder: Recorder) -> AsyncIterator[World]:
     """An installation with a journey, a template and the recorder as its provider."""

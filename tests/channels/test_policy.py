@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -163,3 +164,8 @@ def test_never_goes_before_later_with_a_window() -> None:
     night = datetime(2026, 11, 10, 23, tzinfo=UTC)
     assert decide(replace(GOOD, consent=False), night, OFFICE) == Skip(Reason.NO_CONSENT)
     assert decide(GOOD, night, Rules(window=Hours("09:00", "18:00", ()))) == Skip(Reason.NEVER_OPEN)
+
+
+def test_every_reason_is_explained() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "delivery.md").read_text()
+    assert [reason for reason in Reason if f"`{reason}" not in page] == []

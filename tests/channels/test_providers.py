@@ -34,8 +34,8 @@ async def test_the_password_is_kept_encrypted_and_not_shown(database: Database, 
     assert b"hunter2" not in bytes(row.secret)
     assert "hunter2" not in row.settings
     [found] = await listing(database, settings)
-    assert found.url == URL + "?per_second=20"
-    assert found.options == {"give_up_hours": 48}
+    assert found.url == URL
+    assert found.options.stored() == {"give_up_hours": 48, "per_second": 20}
     assert found.shown == "smtp+starttls://…@mail.example:2525"
     assert "hunter2" not in repr(found)
 
@@ -54,9 +54,11 @@ async def test_another_key_says_so(database: Database, settings: Settings) -> No
         ("Main!", URL, {}, "no name for a provider"),
         ("main", "smpt://x:hunter2@y", {}, "did you mean smtp://"),
         ("main", "hunter2", {}, "it begins with one of"),
-        ("main", URL, {"give_up_hours": "soon"}, "give a number from 0.01 to 336"),
+        ("main", URL, {"give_up_hours": "soon"}, "give_up_hours cannot be 'soon'"),
         ("main", URL, {"colour": "red"}, "colour"),
-        ("main", "blackhole://", {"per_second": "5"}, "no setting of this provider"),
+        ("main", "blackhole://", {"connections": "5"}, "no setting of this provider"),
+        ("main", "blackhole://", {"per_second": "0"}, "per_second cannot be '0'"),
+        ("main", "blackhole://", {"warm_up_days": "5"}, "a warm-up needs its first day's number"),
     ],
 )
 async def test_what_cannot_be_used_is_refused_without_the_password(
@@ -89,19 +91,41 @@ async def test_a_provider_with_messages_waiting_stays(world: World) -> None:
             await providers.set_state(connection, "main", "removed")
 
 
-async def test_the_first_active_provider_is_chosen(database: Database, settings: Settings) -> None:
-    async with database.begin() as connection:
-        with pytest.raises(Misconfigured, match="kaskad provider add"):
-            await providers.choose(connection, "email")
-    await add(database, settings, "one", "blackhole://")
-    await add(database, settings, "two", "blackhole://")
+async def test_the_first_active_provider_carries_new_messages(world: World) -> None:
+    await add(world.database, world.settings, "two", "blackhole://")
     chosen = []
-    for name in ("", "one", "two"):
-        async with database.begin() as connection:
+    for name in ("", "main", "two"):
+        async with world.database.begin() as connection:
             if name:
                 await providers.set_state(connection, name, "paused")
-            chosen.append((await providers.choose(connection, "email"))[1])
-    assert chosen == ["one", "two", "one"]
+        [verdict] = await world.prepare(await world.enroll(1), now())
+        chosen.append(verdict.provider)
+    assert chosen == ["main", "two", "main"]
+
+
+async def test_options_change_and_the_rest_stays(database: Database, settings: Settings) -> None:
+    await add(database, settings, "main", per_second="20", give_up_hours="48")
+    async with database.begin() as connection:
+        await providers.change(connection, settings, "main", {"per_second": "5", "give_up_hours": ""})
+        with pytest.raises(InvalidInput, match="connections: no setting that can be changed"):
+            await providers.change(connection, settings, "main", {"connections": "5"})
+    [found] = await listing(database, settings)
+    assert (found.options.per_second, found.options.give_up_hours) == (5, 24)
+    assert found.url == URL
+
+
+async def test_options_in_a_url_are_taken_out_of_it(database: Database, settings: Settings) -> None:
+    made = await add(database, settings, "main", URL + "?connections=3&per_second=7")
+    assert made.url == URL + "?connections=3"
+    assert made.options.per_second == 7
+    with_limit = settings.model_copy(update={"email": SecretStr("smtp://127.0.0.1:25?per_second=4")})
+    for _ in range(2):
+        async with database.begin() as connection:
+            await providers.ensure_default(connection, with_limit)
+    assert [(one.url, one.options.per_second) for one in await listing(database, settings)][1] == (
+        "smtp://127.0.0.1:25",
+        4,
+    )
 
 
 async def test_the_default_comes_from_the_settings(database: Database, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from fastapi import FastAPI
 from channels.routes import router
 from tests.channels.world import World
 
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:146.0) Gecko/20100101 Firefox/146.0"
+
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def client(world: World) -> AsyncIterator[httpx.AsyncClient]:
@@ -21,7 +23,8 @@ async def client(world: World) -> AsyncIterator[httpx.AsyncClient]:
     app.include_router(router)
     app.state.database, app.state.settings = world.database, world.settings
     transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url=world.settings.public_url) as made:
+    headers = {"User-Agent": BROWSER}
+    async with httpx.AsyncClient(transport=transport, base_url=world.settings.public_url, headers=headers) as made:
         yield made
 
 
@@ -31,9 +34,11 @@ async def letter(world: World, at: datetime) -> dict[str, str]:
     items = await world.enroll(1)
     await world.prepare(items, at)
     await world.deliver(items, at)
+    await world.run("update message set accepted_at = accepted_at - interval '1 minute'")
     sent = world.recorder.letters[0]
     html = sent.html
     return {
+        "trap": html.split('" style="display:none"')[0].rpartition('"')[2],
         "click": html.split('<a href="')[1].split('"')[0],
         "open": html.split('<img src="')[1].split('"')[0],
         "unsubscribe": sent.headers["List-Unsubscribe"].strip("<>"),
@@ -50,7 +55,7 @@ async def test_a_click_leads_on_and_is_written_down(
 ) -> None:
     for _ in range(2):
         answer = await client.get(letter["click"])
-        assert (answer.status_code, answer.headers["location"]) == (302, "https://a.example/x?y=1&z=2")
+        assert (answer.status_code, answer.headers["location"]) == (302, "https://A.example/x?y=1&z=2")
         assert "no-store" in answer.headers["cache-control"]
     written = await events(world)
     assert [name for name, _ in written] == ["message.clicked"] * 2
@@ -79,7 +84,7 @@ async def test_a_click_on_a_forgotten_message_still_leads_on(
     world: World, client: httpx.AsyncClient, letter: dict[str, str]
 ) -> None:
     await world.run("delete from message")
-    assert (await client.get(letter["click"])).headers["location"] == "https://a.example/x?y=1&z=2"
+    assert (await client.get(letter["click"])).headers["location"] == "https://A.example/x?y=1&z=2"
     assert await events(world) == []
 
 
@@ -153,3 +158,44 @@ async def test_a_bad_or_old_unsubscribe_link_says_so(
         answer = await send(letter["unsubscribe"])
         assert (answer.status_code, "Nothing to unsubscribe" in answer.text) == (404, True)
     assert json.dumps(await events(world)) == "[]"
+
+
+async def _counted(world: World) -> tuple[bool, bool]:
+    [row] = await world.run("select opened_at, clicked_at from message")
+    return row.opened_at is not None, row.clicked_at is not None
+
+
+async def test_what_a_machine_does_is_told_and_not_counted(
+    world: World, client: httpx.AsyncClient, letter: dict[str, str]
+) -> None:
+    apple = {"User-Agent": "Mozilla/5.0"}
+    assert (await client.get(letter["open"], headers=apple)).status_code == 200
+    assert (await client.get(letter["click"], headers=apple)).status_code == 302
+    assert await _counted(world) == (False, False)
+    assert [(name, said["machine"], said["machine_why"]) for name, said in await events(world)] == [
+        ("message.opened", True, "program"),
+        ("message.clicked", True, "program"),
+    ]
+    await client.get(letter["open"])
+    assert await _counted(world) == (True, False)
+
+
+async def test_a_scanner_that_looks_like_a_browser_gives_itself_away(
+    world: World, client: httpx.AsyncClient, letter: dict[str, str]
+) -> None:
+    await client.get(letter["click"])
+    assert await _counted(world) == (False, True)
+    answer = await client.get(letter["trap"])
+    assert answer.headers["location"] == world.settings.public_url
+    assert await _counted(world) == (False, False)
+    await client.get(letter["click"])
+    assert await _counted(world) == (False, False)
+    assert [said.get("machine_why") for _, said in await events(world)] == [None, "hidden link", "hidden link"]
+
+
+async def test_who_clicks_the_moment_it_leaves_is_a_machine(
+    world: World, client: httpx.AsyncClient, letter: dict[str, str]
+) -> None:
+    await world.run("update message set accepted_at = now()")
+    await client.get(letter["click"])
+    assert await _counted(world) == (False, False)

@@ -71,7 +71,7 @@ def test_a_letter_of_mjml(settings: Settings) -> None:
     assert "It waits for you &amp; others" in letter.html
     assert "fonts.googleapis" not in letter.html
     assert letter.html.count("/t/o/") == 1
-    assert letter.html.count("/t/c/") == 1
+    assert letter.html.count("/t/c/") == 2, "the link, and the hidden one"
     assert 'href="mailto:a@b.example"' in letter.html
     assert "KJ" not in letter.html + letter.text
 
@@ -216,6 +216,12 @@ def test_wrong_mjml_is_refused_with_its_line(body: str, words: str) -> None:
         ("---\ntemplate: t\nsubject: {{ contact.x }}\n---\nx", "x.mjml:3:"),
         ("---\ntemplate: t\nsubject: s\nfrom: nobody\n---\nx", "cannot be a sender"),
         ('---\ntemplate: t\nsubject: s\nfrom: "A <a@b.example>\\nBcc: c@d.example"\n---\nx', "cannot be a sender"),
+        ("---\ntemplate: t\nsubject: s\nreply_to: nobody\n---\nx", "cannot be an address for answers"),
+        (
+            '---\ntemplate: t\nsubject: s\nreply_to: "a@b.example\\nBcc: c@d.example"\n---\nx',
+            "cannot be an address for",
+        ),
+        ("---\ntemplate: t\nchannel: sms\nreply_to: a@b.example\n---\nx", "sms has no answers by mail"),
         ("---\ntemplate: t\nsubject: s\n---\n \n", "no body"),
         ("---\ntemplate: t\nsubject: s\nchannel: pigeon\n---\nx", "there is no channel pigeon"),
         ("---\ntemplate: t\nsubject: s\ntrack: [stars]\n---\nx", "track cannot be this"),

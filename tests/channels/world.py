@@ -26,7 +26,7 @@ LETTER = """---
 template: letter
 subject: "Hi {{ contact.first_name | default('you') }}"
 ---
-<p>{{ event.application_id | default('-') }} <a href="https://a.example/x?y=1&amp;z=2">go</a>
+<p>{{ event.application_id | default('-') }} <a href="https://A.example/x?y=1&amp;z=2">go</a>
 <a href="{{ unsubscribe_url }}">stop</a></p>
 """
 Behaviour = Callable[[Sequence[Letter]], Awaitable[list[Receipt]]]
@@ -98,10 +98,15 @@ class World:
             return await prepare(connection, self.settings, request)
 
     async def deliver(
-        self, items: list[Item], at: datetime, repeat: bool = False, rules: Rules | None = None
+        self,
+        items: list[Item],
+        at: datetime,
+        repeat: bool = False,
+        rules: Rules | None = None,
+        provider: str = "main",
     ) -> Delivered:
         """Deliver by the recorder."""
-        return await self.delivery.deliver(DeliverRequest("main", at, items, repeat, rules or Rules()), self._beat)
+        return await self.delivery.deliver(DeliverRequest(provider, at, items, repeat, rules or Rules()), self._beat)
 
     def _beat(self) -> None:
         self.beats += 1
@@ -115,3 +120,8 @@ class World:
     async def states(self) -> list[int]:
         """The ledger's states by enrollment."""
         return [row.state for row in await self.rows()]
+
+
+async def no_rules(_version_id: int, _step: int) -> Rules:
+    """A journey that asks nothing of its messages."""
+    return Rules()

@@ -19,6 +19,8 @@ from cryptography.x509.oid import NameOID
 
 HANG = "<hang>"
 DROP = "<drop>"
+HALF = "<half>"
+"""Close our side and go on listening."""
 EHLO = "250-test\r\n250-PIPELINING\r\n250-SIZE 200000\r\n250 8BITMIME"
 
 
@@ -59,6 +61,9 @@ class _Dropped(Exception):
 
 async def _say(writer: asyncio.StreamWriter, words: str) -> None:
     if words == HANG:
+        await asyncio.Event().wait()
+    if words == HALF:
+        writer.write_eof()
         await asyncio.Event().wait()
     if words == DROP:
         raise _Dropped

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channels.email import mime
-from channels.provider import Letter
+from channels.provider import Attachment, Letter
 from core.errors import InvalidInput
 
 AT = datetime(2026, 11, 22, 9, 30, 15, 123, tzinfo=UTC)
@@ -199,3 +199,27 @@ def test_long_subject_is_folded() -> None:
     made = mime.build(letter(subject=subject), AT)
     assert max(map(len, made.head().split(b"\r\n"))) <= 78
     assert read(made)["Subject"] == subject
+
+
+def test_files_pictures_and_an_invitation_stand_where_mail_programs_look_for_them() -> None:
+    files = (
+        Attachment("счёт.pdf", "application/pdf", b"%PDF" * 100),
+        Attachment("logo.png", "image/png", b"png", content_id="logo"),
+        Attachment("invite.ics", "text/calendar; method=REQUEST; charset=utf-8", b"BEGIN:VCALENDAR"),
+    )
+    built = mime.build(letter(attachments=files), AT)
+    message = message_from_bytes(built.head() + built.body, policy=policy.default)
+    assert not message.defects
+    assert [part.get_content_type() for part in message.walk()] == [
+        "multipart/mixed", "multipart/related", "multipart/alternative", "text/plain", "text/html", "text/calendar",
+        "image/png", "application/pdf",
+    ]  # fmt: skip
+    [file] = list(message.iter_attachments())
+    assert (file.get_filename(), file.get_content()) == ("счёт.pdf", b"%PDF" * 100)
+    assert message.get_body(("plain",)) is not None
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a\r\nBcc: x", "text/plain"), ("a", "text/plain\r\nBcc: x"), ("a", "x")])
+def test_a_file_whose_name_or_type_would_break_out_is_refused(name: str, kind: str) -> None:
+    with pytest.raises(InvalidInput):
+        mime.build(letter(attachments=(Attachment(name, kind, b""),)), AT)

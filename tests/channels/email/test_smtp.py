@@ -207,6 +207,7 @@ async def test_rejected_for_good(answers: dict[str, Any], pipelining: bool) -> N
     receipt = await outcome_of(Script(dict(answers)))
     assert receipt.outcome is Outcome.REJECTED
     assert re.search(r": 55\d ", receipt.reason)
+    assert receipt.no_such_address is ("5.1.1" in str(answers))
 
 
 @pytest.mark.parametrize("after", ["554 no valid recipients", "354 go"], ids=["refuses DATA", "stray go-ahead"])
@@ -444,6 +445,16 @@ async def test_international_address_goes_by_smtputf8() -> None:
     assert "RCPT TO:<анна@xn--80a1acny.xn--p1ai>" in script.lines
 
 
+@pytest.mark.parametrize(
+    ("options", "sender"), [("", "b-1@in.example"), ("return_path=bounce@export.example", "bounce@export.example")]
+)
+async def test_a_letter_has_its_own_return_path_unless_the_provider_has_one(options: str, sender: str) -> None:
+    handler = Handler()
+    async with real(handler) as port, provider(port, options) as smtp:
+        await smtp.hand_over([letter(return_path="b-1@in.example")])
+    assert [one[0] for one in handler.letters] == [sender]
+
+
 async def test_letters_are_signed_and_bounces_go_to_the_return_path() -> None:
     keys = [dkim.Key("r1", dkim.generate("rsa")), dkim.Key("e1", dkim.generate("ed25519"))]
     records = {
@@ -463,14 +474,35 @@ async def test_letters_are_signed_and_bounces_go_to_the_return_path() -> None:
     assert len(handler.letters) == 20
 
 
+# Whose affair a refusal is
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "elsewhere"),
+    [
+        ("MAIL", "550 5.7.1 sender blocked", True),
+        ("RCPT", "554 5.7.1 <a@b.example>: Relay access denied", True),
+        ("RCPT", "550 relaying to b.example prohibited by administrator", True),
+        ("RCPT", "550 5.1.1 no such user", False),
+        ("END", "554 5.7.1 this looks like spam", False),
+    ],
+)
+async def test_another_server_may_carry_what_this_one_refuses_for_itself(
+    verb: str, words: str, elsewhere: bool
+) -> None:
+    async with scripted(Script({verb: words})) as port, provider(port) as smtp:
+        [receipt] = await smtp.hand_over([letter()])
+    assert (receipt.outcome, receipt.elsewhere) == (Outcome.REJECTED, elsewhere)
+
+
 # Rate limits
 
 
 class Turns:
     """Grants so many turns of each name, then says NotNow."""
 
-    def __init__(self, total: int, domain: int, wait: float = 0) -> None:
-        self.left: dict[str, int] = {"total": total}
+    def __init__(self, domain: int, wait: float = 0) -> None:
+        self.left: dict[str, int] = {}
         self.domain = domain
         self.wait = timedelta(seconds=wait)
 
@@ -485,21 +517,21 @@ class Turns:
 @pytest.mark.parametrize("wait", [0, 0.02])
 async def test_letters_beyond_the_limits_come_back(wait: float) -> None:
     script = Script()
-    turns = Turns(total=5, domain=2, wait=wait)
-    async with scripted(script) as port, provider(port, "per_second=1&domain_per_second=1", allow=turns) as smtp:
+    turns = Turns(domain=2, wait=wait)
+    async with scripted(script) as port, provider(port, "domain_per_second=1", allow=turns) as smtp:
         letters = [letter(n, recipient=f"a@d{n % 4}.example") for n in range(12)]
         receipts = await smtp.hand_over(letters)
     accepted = [index for index, receipt in enumerate(receipts) if receipt.outcome is Outcome.ACCEPTED]
-    assert len(accepted) == len(script.letters) == 5
+    assert len(accepted) == len(script.letters) == 8
     rest = [receipt for receipt in receipts if receipt.outcome is not Outcome.ACCEPTED]
     assert {(receipt.outcome, receipt.retry_after) for receipt in rest} == {(Outcome.DEFERRED, timedelta(seconds=7))}
 
 
 async def test_own_turns_hold_the_rate() -> None:
     script = Script()
-    async with scripted(script) as port, provider(port, "per_second=20") as smtp:
+    async with scripted(script) as port, provider(port, "domain_per_second=20") as smtp:
         started = asyncio.get_running_loop().time()
-        receipts = await smtp.hand_over([letter(number) for number in range(60)])
+        receipts = await smtp.hand_over([letter(number, recipient="a@shop.example") for number in range(60)])
         took = asyncio.get_running_loop().time() - started
     accepted = sum(receipt.outcome is Outcome.ACCEPTED for receipt in receipts)
     assert 20 <= accepted <= 60
@@ -512,10 +544,12 @@ async def test_own_turns_hold_the_rate() -> None:
 
 
 def test_url_is_read() -> None:
-    settings = SmtpSettings.of("smtp+starttls://us%40er:p%2Fw@mail.example?connections=3&per_second=2.5&timeout=5")
+    settings = SmtpSettings.of(
+        "smtp+starttls://us%40er:p%2Fw@mail.example?connections=3&domain_per_second=2.5&timeout=5"
+    )
     assert (settings.host, settings.port, settings.user) == ("mail.example", 587, "us@er")
     assert settings.password.get_secret_value() == "p/w"
-    assert (settings.options.connections, settings.options.per_second) == (3, 2.5)
+    assert (settings.options.connections, settings.options.domain_per_second) == (3, 2.5)
     assert SmtpSettings.of("smtps://h").port == 465
     assert SmtpSettings.of("smtp://h").port == 25
     assert "p/w" not in repr(settings)
@@ -529,7 +563,7 @@ def test_url_is_read() -> None:
         ("smtp://mail.example:99999", "cannot be read"),
         ("smtp://mail.example?conections=3", "known options"),
         ("smtp://mail.example?connections=0", "connections"),
-        ("smtp://mail.example?per_second=-1", "per_second"),
+        ("smtp://mail.example?domain_per_second=-1", "domain_per_second"),
         ("smtp://mail.example?verify=maybe", "verify"),
         ("smtp://user:secret@mail.example", "unencrypted"),
     ],

@@ -1,0 +1,125 @@
+"""Amazon SNS, which brings the events of SES: messages signed with a certificate of Amazon's."""
+
+import json
+import re
+from base64 import b64decode
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256
+
+from channels.email.vendor import moment
+from channels.provider import Forged
+from core.errors import InvalidInput, Unavailable
+
+Fetch = Callable[[str], Awaitable[bytes]]
+_HOST = re.compile(r"sns\.[a-z0-9-]{3,30}\.amazonaws\.com(?:\.cn)?")
+_SIGNED = {
+    "Notification": ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"),
+    "SubscriptionConfirmation": ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"),
+    "UnsubscribeConfirmation": ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"),
+}
+_OLDEST = timedelta(days=1)
+"""SNS gives up an endpoint of ours after an hour at most; what is older was kept by somebody."""
+_LIMIT = 100_000
+_KEPT = 20
+
+
+async def fetch(url: str) -> bytes:
+    """What lies at an address of SNS.
+
+    Raises:
+        Unavailable: it cannot be had now.
+    """
+    try:
+        async with httpx.AsyncClient(trust_env=False, timeout=10, follow_redirects=False) as client:
+            answer = await client.get(url)
+    except httpx.HTTPError as error:
+        raise Unavailable(f"SNS does not answer: {error}") from error
+    if answer.status_code != 200 or len(answer.content) > _LIMIT:
+        raise Unavailable(f"SNS answers {answer.status_code}")
+    return answer.content
+
+
+class Sns:
+    """Verifies messages, and confirms the subscription to a topic that is ours."""
+
+    def __init__(self, fetch: Fetch = fetch) -> None:
+        """`fetch` gets certificates and confirms subscriptions."""
+        self._fetch = fetch
+        self._keys: OrderedDict[str, rsa.RSAPublicKey] = OrderedDict()
+
+    async def notification(self, body: bytes, topic: str, received_at: datetime) -> str | None:
+        """The text of a notification; None of a message that is about the subscription itself.
+
+        Raises:
+            Forged: it is not signed by SNS, is more than a day old, or belongs to another topic: everybody may have
+                one.
+            InvalidInput: it is no message of SNS.
+            Unavailable: the certificate cannot be had now.
+        """
+        message = _read(body)
+        if not topic or message["TopicArn"] != topic:
+            raise Forged(f"a message of the topic {message['TopicArn']!r}; the provider's option `topic` names another")
+        await self._verify(message)
+        if abs(received_at - moment(message.get("Timestamp"), datetime.min.replace(tzinfo=UTC))) > _OLDEST:
+            raise Forged("the message is too old")
+        if message["Type"] == "SubscriptionConfirmation":
+            await self._fetch(_of_sns(message["SubscribeURL"]))
+        return message["Message"] if message["Type"] == "Notification" else None
+
+    async def _verify(self, message: dict[str, str]) -> None:
+        hashed = {"1": SHA1, "2": SHA256}.get(message.get("SignatureVersion", ""))
+        if hashed is None:
+            raise Forged("a signature of a version that is not known")
+        lines = [f"{name}\n{message[name]}\n" for name in _SIGNED[message["Type"]] if name in message]
+        key = await self._key(_of_sns(message.get("SigningCertURL", "")))
+        try:
+            signature = b64decode(message.get("Signature", ""), validate=True)
+            key.verify(signature, "".join(lines).encode(), padding.PKCS1v15(), hashed())
+        except (InvalidSignature, ValueError) as error:
+            raise Forged("the message's signature does not hold") from error
+
+    async def _key(self, url: str) -> rsa.RSAPublicKey:
+        if url not in self._keys:
+            try:
+                key = x509.load_pem_x509_certificate(await self._fetch(url)).public_key()
+            except ValueError as error:
+                raise Forged("the certificate is none") from error
+            if not isinstance(key, rsa.RSAPublicKey):
+                raise Forged("the certificate is not for RSA")
+            self._keys[url] = key
+            if len(self._keys) > _KEPT:
+                self._keys.popitem(last=False)
+        return self._keys[url]
+
+
+def _of_sns(url: str) -> str:
+    """An address, if it is Amazon's; a certificate from anywhere else proves nothing."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not _HOST.fullmatch(parts.netloc):
+        raise Forged("an address that is not of SNS")
+    return url
+
+
+def _read(body: bytes) -> dict[str, str]:
+    try:
+        data: Any = json.loads(body)
+    except ValueError as error:
+        raise InvalidInput(f"a webhook that is no JSON: {error}") from error
+    wanted = ("Type", "TopicArn", "Message")
+    if not isinstance(data, dict) or not all(isinstance(data.get(name), str) for name in wanted):
+        raise InvalidInput("SNS sends an object with Type, TopicArn and Message")
+    if data["Type"] not in _SIGNED:
+        raise InvalidInput("a message of SNS of an unknown type")
+    message = {name: value for name, value in data.items() if isinstance(value, str)}
+    if data["Type"] != "Notification" and "SubscribeURL" not in message:
+        raise InvalidInput("a confirmation without an address")
+    return message

@@ -1,0 +1,51 @@
+"""Where providers report: `POST /hooks/NAME`, by the name of the provider. No API key: it signs what it sends."""
+
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, Request
+
+from channels import providers, reports
+from channels.provider import Forged, Hook
+from core.clock import now
+from core.database import Database
+from core.errors import InvalidInput, NotFound
+from core.settings import Settings
+
+router = APIRouter(tags=["messages"])
+_log = structlog.get_logger()
+
+
+@router.post("/hooks/{provider}", summary="Take a provider's report about messages", include_in_schema=False)
+async def report(request: Request, provider: str) -> dict[str, Any]:
+    """Verify, read and write down a webhook. It is answered when it is committed, so the provider repeats what is lost;
+    what comes again changes nothing."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    hook = Hook(headers, dict(request.query_params), await request.body(), now())
+    taken = await receive(request.app.state.database, request.app.state.settings, provider, hook)
+    return {"new": taken.new, "unmatched": taken.unmatched}
+
+
+async def receive(database: Database, settings: Settings, name: str, hook: Hook) -> reports.Taken:
+    """Write down what a provider's webhook says.
+
+    Raises:
+        NotFound: there is no such provider, or its kind sends no webhooks.
+        Forged: the signature does not hold.
+        InvalidInput: the body is not what the provider sends.
+    """
+    async with database.begin() as connection:
+        provider = await providers.find(connection, settings, name)
+    parse = provider.scheme.reports
+    if parse is None:
+        raise NotFound(f"the provider {name!r} sends no webhooks")
+    try:
+        found = await parse(provider.url, hook)
+    except (Forged, InvalidInput) as error:
+        _log.warning("hook_refused", provider=name, why=str(error))
+        raise
+    async with database.begin() as connection:
+        taken = await reports.take(connection, provider.id, found, hook.body, reports.SoftLimit.of(settings))
+    if taken.unmatched:
+        _log.info("reports_unmatched", provider=name, reports=taken.unmatched)
+    return taken

@@ -1,0 +1,1 @@
+"""Webhooks: messages that go to another program over HTTP. See docs/webhooks.md."""

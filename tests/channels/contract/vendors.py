@@ -1,0 +1,107 @@
+"""Vendors of email with an HTTP API under the contract: one server that answers as each of them documents it."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from datetime import timedelta
+from typing import Any
+from unittest.mock import patch
+from uuid import UUID
+
+from channels.email import ses
+from channels.email.sns import Sns
+from channels.provider import Hook, ReportKind
+from studio.stack.process import free_port
+from tests.channels.contract.adapter import Adapter, Hooks, Mood, Server, Serving
+from tests.channels.email.vendors import test_webhooks as signed
+from tests.channels.email.vendors.peer import DROP, GARBAGE, HALF, HANG, Peer, Request, Said, serving
+from tests.channels.email.vendors.test_vendors import CASES, Case
+
+_AFTER = {Mood.HANG: HANG, Mood.HALF_CLOSE: HALF, Mood.HANG_UP: DROP, Mood.GARBAGE: GARBAGE}
+
+
+def _serve(case: Case) -> Callable[[Mood], AbstractAsyncContextManager[Server]]:
+    @asynccontextmanager
+    async def serve(mood: Mood) -> Serving:
+        server = Server("", mood)
+
+        def answer(_request: Request) -> Said:
+            if server.mood is Mood.REJECT:
+                return case.bad_letter
+            if server.mood is Mood.THROTTLE:
+                return case.busy
+            if server.mood in {Mood.SILENT, Mood.DROP}:  # it reads and forgets
+                return HANG if server.mood is Mood.SILENT else DROP
+            server.take()
+            return _AFTER.get(server.mood, case.good)
+
+        def url(port: int) -> str:
+            return case.url.format(port=port) + "&timeout=1&connections=2"
+
+        if mood is Mood.REFUSE:
+            server.url = url(free_port())
+            yield server
+            return
+        async with serving(Peer(answer)) as port:
+            server.url = url(port)
+            yield server
+
+    return serve
+
+
+def _sendgrid(word: str, message: UUID, event: str) -> Hook:
+    return signed._by_sendgrid(
+        [signed._sendgrid(word, status="5.1.1") | {"kaskad": str(message), "sg_event_id": event}]
+    )
+
+
+def _postmark(word: str, message: UUID, event: str) -> Hook:
+    told = signed._postmark(word, ID=event, Type="HardBounce") | {"Metadata": {"kaskad": str(message)}}
+    return signed.hook(json.dumps(told).encode(), signed.BASIC)
+
+
+def _mailgun(word: str, message: UUID, event: str) -> Hook:
+    more: dict[str, Any] = {"severity": "permanent", "delivery-status": {"code": 550, "enhanced-code": "5.1.1"}}
+    told = signed._mailgun(word, **more) | {"id": event, "user-variables": {"kaskad": str(message)}}
+    return signed._by_mailgun(told)
+
+
+def _unisender(word: str, message: UUID, event: str) -> Hook:
+    told = signed._unisender(word, "err_user_unknown")
+    told["event_data"] |= {"metadata": {"kaskad": str(message)}, "job_id": event}
+    return signed._by_unisender([told])
+
+
+def _ses(word: str, message: UUID, event: str) -> Hook:
+    bounced = signed._bounced("Permanent", "General", "5.1.1", "smtp; 550")
+    body = {"bounce": bounced} if word == "Bounce" else {}
+    told = signed._ses(word, **body).replace(str(signed.NUMBER), str(message))
+    return signed._by_sns(told, MessageId=event)
+
+
+@contextmanager
+def _amazon() -> Iterator[None]:
+    """SNS without its network."""
+    with patch.object(ses, "sns", Sns(signed.Amazon().fetch)):
+        yield
+
+
+def _words(delivered: str, bounced: str, opened: str) -> Mapping[str, ReportKind]:
+    return {delivered: ReportKind.DELIVERED, bounced: ReportKind.BOUNCED, opened: ReportKind.OPENED}
+
+
+HOOKS = {
+    "sendgrid": Hooks(_sendgrid, _words("delivered", "bounce", "open"), signed.SENDGRID),
+    "postmark": Hooks(
+        _postmark, _words("Delivery", "Bounce", "Open"), signed.POSTMARK, signs_body=False, signs_time=False
+    ),
+    # It signs a time and a token, not the event.
+    "mailgun": Hooks(_mailgun, _words("delivered", "failed", "opened"), signed.MAILGUN, signs_body=False),
+    "unisender-go": Hooks(
+        _unisender, _words("delivered", "hard_bounced", "opened"), signed.UNISENDER, signs_time=False
+    ),
+    "ses": Hooks(_ses, _words("Delivery", "Bounce", "Open"), signed.SES, signs_time=False, around=_amazon),
+}
+ADAPTERS = tuple(
+    Adapter((name,), _serve(case), timedelta(seconds=17), hooks=HOOKS[name]) for name, case in CASES.items()
+)

@@ -1,0 +1,177 @@
+"""What `kaskad email check` says of domains, by a DNS server on this machine, and of letters."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import dns.message
+import dns.rcode
+import dns.rrset
+import pytest
+from typer.testing import CliRunner
+
+from channels.email.checking import GMAIL_CLIP, Records, of_html, of_letter, of_records
+from channels.email.cli import app
+
+KEY = "v=DKIM1; k=rsa; p=" + "A" * 392
+GOOD = {
+    ("good.example", "MX"): ["10 mx.good.example."],
+    ("good.example", "TXT"): ['"google-site-verification=x"', '"v=spf1 ip4:192.0.2.0/24 " "-all"'],
+    ("_dmarc.good.example", "TXT"): ['"v=DMARC1; p=reject; rua=mailto:d@good.example"'],
+    ("k1._domainkey.good.example", "TXT"): [f'"{KEY[:200]}" "{KEY[200:]}"'],
+}
+
+
+@pytest.fixture
+def dns_server() -> Iterator[str]:
+    """A DNS server that knows GOOD, and nothing else."""
+    listening = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    listening.bind(("127.0.0.1", 0))
+    listening.settimeout(0.1)
+    stop = threading.Event()
+
+    def serve() -> None:
+        while not stop.is_set():
+            try:
+                data, client = listening.recvfrom(4096)
+            except TimeoutError:
+                continue
+            asked = dns.message.from_wire(data)
+            [question] = asked.question
+            answer = dns.message.make_response(asked)
+            kind = dns.rdatatype.to_text(question.rdtype)
+            found = GOOD.get((question.name.to_text(omit_final_dot=True), kind))
+            if found:
+                answer.answer.append(dns.rrset.from_text(question.name, 60, "IN", kind, *found))
+            else:
+                answer.set_rcode(dns.rcode.NXDOMAIN)
+            listening.sendto(answer.to_wire(), client)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield f"127.0.0.1:{listening.getsockname()[1]}"
+    stop.set()
+    thread.join()
+    listening.close()
+
+
+def test_a_domain_on_the_command_line(dns_server: str) -> None:
+    good = ["check", "good.example", "--selector", "k1", "--resolver", dns_server]
+    told = CliRunner().invoke(app, good)
+    assert told.exit_code == 0, told.output
+    assert "mail goes to mx.good.example" in told.output
+    found = json.loads(CliRunner().invoke(app, [*good, "--json"]).output)
+    assert [(one["about"], one["level"]) for one in found] == [
+        ("MX", "ok"), ("SPF", "ok"), ("DKIM k1", "ok"), ("DMARC", "ok"),
+    ]  # fmt: skip
+    bad = CliRunner().invoke(app, ["check", "bad.example", "--selector", "k1", "--resolver", dns_server, "--json"])
+    assert bad.exit_code == 1
+    assert [one["level"] for one in json.loads(bad.output)] == ["warning", "problem", "problem", "problem"]
+
+
+@pytest.mark.parametrize(
+    ("records", "about", "level", "words"),
+    [
+        (Records(txt=["v=spf1 +all"]), "SPF", "problem", "everybody"),
+        (Records(txt=["v=spf1 -all", "v=spf1 ~all"]), "SPF", "problem", "none counts"),
+        (
+            Records(txt=["v=spf1 " + " ".join(f"include:{n}.example" for n in range(11)) + " ~all"]),
+            "SPF",
+            "problem",
+            "11",
+        ),
+        (Records(txt=["v=spf1 ip4:192.0.2.1"]), "SPF", "warning", "others"),
+        (Records(txt=["v=spf1 redirect=_spf.example"]), "SPF", "ok", "redirect"),
+        (Records(txt=["v=spf10 -all"]), "SPF", "problem", "no SPF"),
+        (Records(dkim={"k": ["v=DKIM1; p="]}), "DKIM k", "problem", "revoked"),
+        (Records(dkim={"k": ["v=DKIM1; p=" + "A" * 120]}), "DKIM k", "problem", "short"),
+        (Records(dkim={"k": ["v=DKIM1; k=ed25519; p=" + "A" * 44]}), "DKIM k", "ok", "ed25519"),
+        (Records(), "DKIM", "warning", "looked for"),
+        (Records(dmarc=["v=DMARC1; p=none; rua=mailto:x@y"]), "DMARC", "warning", "watches"),
+        (Records(dmarc=["v=DMARC1; p=reject"]), "DMARC", "warning", "reports"),
+        (Records(dmarc=["v=DMARC1; rua=mailto:x@y"]), "DMARC", "problem", "policy"),
+        (Records(mx=[""]), "MX", "warning", "takes no mail"),
+    ],
+)
+def test_what_records_mean(records: Records, about: str, level: str, words: str) -> None:
+    [found] = [one for one in of_records("x.example", records) if one.about == about]
+    assert (found.level, words in found.message) == (level, True), found
+
+
+LETTER = """From: a@good.example
+To: b@example.net
+Subject: {subject}
+Date: Mon, 23 Nov 2026 12:00:00 +0000
+Message-ID: <1@good.example>
+DKIM-Signature: v=1; a=rsa-sha256
+List-Unsubscribe: <https://k.example/u/x>
+List-Unsubscribe-Post: List-Unsubscribe=One-Click
+MIME-Version: 1.0
+Content-Type: multipart/alternative; boundary=b
+
+--b
+Content-Type: text/plain; charset=utf-8
+
+Hi https://k.example/u/x
+--b
+Content-Type: text/html; charset=utf-8
+
+{html}
+--b--
+"""
+PAGE = '<p>Hi</p><img src="a.png" alt=""><a href="https://k.example/u/x">unsubscribe</a>'
+
+
+def _told(source: str) -> list[tuple[str, str]]:
+    return [(one.about, one.level) for one in of_letter(source.encode())]
+
+
+def test_a_good_letter_has_nothing_to_mend() -> None:
+    assert _told(LETTER.format(subject="Hi", html=PAGE)) == [("size", "ok")]
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        (("DKIM-Signature: v=1; a=rsa-sha256\n", ""), ("DKIM", "warning")),
+        (("Date: Mon, 23 Nov 2026 12:00:00 +0000\n", ""), ("headers", "problem")),
+        (("List-Unsubscribe: <https://k.example/u/x>\n", ""), ("unsubscribe", "problem")),
+        (("List-Unsubscribe-Post: List-Unsubscribe=One-Click\n", ""), ("unsubscribe", "problem")),
+        (("<p>Hi</p>", "<p>Hi</p>" * 12_000), ("size", "problem")),
+        (("text/plain", "text/calendar"), ("text", "warning")),
+        ((' alt=""', ""), ("images", "warning")),
+    ],
+)
+def test_what_is_wrong_with_a_letter(changed: tuple[str, str], expected: tuple[str, str]) -> None:
+    assert expected in _told(LETTER.format(subject="Hi", html=PAGE).replace(*changed))
+
+
+@pytest.mark.parametrize(
+    ("html", "about"),
+    [
+        ('<a href="http://a.example">x</a>', "links"),
+        ('<a href="#">x</a>', "links"),
+        ('<a href="https://evil.example/x">https://bank.example/login</a>', "links"),
+        ("<script>1</script>", "HTML"),
+        ('<a href="https://shop.bank.example/x">www.bank.example</a>', None),
+        ('<a href="https://k.example/t/c/x">https://bank.example</a>', None),
+    ],
+)
+def test_what_is_wrong_with_html(html: str, about: str | None) -> None:
+    assert [one.about for one in of_html(html)] == ([about] if about else [])
+
+
+def test_letters_and_templates_on_the_command_line(tmp_path: Path) -> None:
+    letter = tmp_path / "a.eml"
+    letter.write_text(LETTER.format(subject="Hi", html=PAGE))
+    assert CliRunner().invoke(app, ["check", str(letter)]).exit_code == 0
+    template = tmp_path / "a.html"
+    template.write_text(f"---\ntemplate: a\nsubject: x\n---\n<p>{'x' * GMAIL_CLIP}</p>")
+    told = CliRunner().invoke(app, ["check", str(template)])
+    assert told.exit_code == 1
+    assert "Gmail cuts it" in told.output
+    assert "unsubscribe_url" in told.output
+    missing = CliRunner().invoke(app, ["check", str(tmp_path / "b.eml")])
+    assert missing.exit_code != 0
