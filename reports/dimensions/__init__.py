@@ -1,0 +1,1 @@
+"""Dimensions, a file each; `registry.py` names them all."""

@@ -1,0 +1,1 @@
+"""Measures, a file each or a small family; `registry.py` names them all."""
