@@ -3,28 +3,31 @@
 Every activity may be run again after it succeeded (a worker can die before it says so), so each is idempotent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
+import structlog
 from prometheus_client import Histogram
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
 
 import channels
 from channels import DeliverRequest, Delivery, Item, NotNow, PrepareRequest
+from channels.policy import Reason
 from core.database import Database
 from core.settings import Settings
 from engine import moves, pacing, runs
 from engine.acting import Acting, contacts_of
 from engine.versions import Version, Versions
 from engine.wire import Acted, HandedOver, HandOver, Places, Prepared, RecordRequest, StepRequest
+from journeys import store
 from journeys.plan import Choose, Notify, Send
 from segments import matching
 from segments.criteria import parse
 
+log = structlog.get_logger()
 BATCH_SIZE = Histogram("kaskad_batch_members", "Tokens in a batch", ["step"], buckets=(1, 10, 50, 100, 500, 1000, 5000))
 
 
@@ -85,6 +88,12 @@ class Activities:
         async with self._database.begin() as connection:
             return await self._versions.get(connection, version_id)
 
+    async def rules_of(self, version_id: int, step: int) -> channels.Rules:
+        """What a journey asks of the messages of a step."""
+        version = await self._version(version_id)
+        found = version.plan.steps[step]
+        return rules_of(version, found) if isinstance(found, Send) else channels.Rules()
+
     async def _verdicts(
         self, connection: AsyncConnection, version: Version, request: StepRequest
     ) -> list[channels.Verdict]:
@@ -103,23 +112,25 @@ class Activities:
             at=at,
             items=items,
             rules=rules_of(version, step),
+            budget=_budget(version, step),
         )
-        return await channels.prepare(connection, self._settings, asked)
+        verdicts = await channels.prepare(connection, self._settings, asked)
+        if any(verdict.reason == Reason.OVER_BUDGET for verdict in verdicts):
+            words = f"its budget of {version.plan.rules.budget:g} is spent; publish it with another, then resume it"
+            if await store.pause_itself(connection, version.journey_id, words):
+                log.warning("journey paused itself", journey=version.plan.journey, why=words)
+        return verdicts
 
     @activity.defn
     async def deliver(self, request: HandOver) -> HandedOver:
         """Hand messages over to their provider; give the turn back when it cannot take them now.
 
-        A letter that has to wait does not keep the others: what is settled is told at once. Only if nothing is does
-        Temporal try again; but not with what was left over once, since a cohort cannot continue as new meanwhile.
+        A letter that has to wait does not keep the others: what is settled is told at once. The cohort waits for the
+        rest, not Temporal between two attempts: a cohort cannot continue as new while an activity is open.
         """
-        rules = channels.Rules()
-        if request.version_id:
-            version = await self._version(request.version_id)
-            step = version.plan.steps[request.step]
-            rules = rules_of(version, step) if isinstance(step, Send) else rules
+        rules = await self.rules_of(request.version_id, request.step) if request.version_id else channels.Rules()
         try:
-            await self._delivery.deliver(
+            done = await self._delivery.deliver(
                 DeliverRequest(
                     provider=request.provider,
                     at=_moment(request.at),
@@ -130,11 +141,11 @@ class Activities:
                 activity.heartbeat,
             )
         except NotNow as wait:
-            if not wait.settled and not request.remainder:
-                raise ApplicationError(str(wait), type="NotNow", next_retry_delay=wait.retry_after) from None
-            rest = [member for member in request.members if member[0] not in wait.settled]
-            return HandedOver(rest, wait.retry_after.total_seconds())
-        return HandedOver([], 0.0)
+            moved = _moved(request, wait.moved)
+            gone = wait.settled.union(*wait.moved.values())
+            rest = [member for member in request.members if member[0] not in gone]
+            return HandedOver(rest, wait.retry_after.total_seconds(), moved)
+        return HandedOver([], 0.0, _moved(request, done.moved))
 
     @activity.defn
     async def choose(self, request: StepRequest) -> Places:
@@ -179,6 +190,18 @@ def rules_of(version: Version, step: Send) -> channels.Rules:
     return channels.Rules(quiet_from=begin, quiet_to=end, cap=rules.cap, cap_seconds=rules.cap_seconds, window=hours)
 
 
+def _budget(version: Version, step: Send) -> channels.Budget | None:
+    """What the journey may spend; alerts are neither counted nor stopped."""
+    amount = version.plan.rules.budget
+    return channels.Budget(version.journey_id, str(amount)) if amount is not None and step.priority != "alert" else None
+
+
+def _moved(request: HandOver, moved: Mapping[str, Sequence[int]]) -> dict[str, list[list[int]]]:
+    """The members of a hand-over that other providers are to carry."""
+    members = {member[0]: member for member in request.members}
+    return {name: [members[one] for one in ids] for name, ids in moved.items()}
+
+
 def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
@@ -214,9 +237,25 @@ with moves as (
 )
 update enrollment e set visit = u.visit, step = coalesce(u.step, e.step), due_at = to_timestamp(u.due),
     finished_at = to_timestamp(u.finished), outcome = u.outcome,
-    state = case when u.finished is null then 'active' else 'finished' end
+    state = case when u.finished is null then 'active' else 'finished' end,
+    branch_steps = case when u.finished is null then e.branch_steps end,
+    branch_ends = case when u.finished is null then e.branch_ends end
 from last u where e.id = u.id and e.visit <= u.visit and e.state <> 'finished'
 returning e.id, e.state
+""")
+# Branches never go on without a visit, so their place belongs to the enrollment's latest one.
+_BRANCHES = text("""
+with last as (
+    select distinct on (id) id, g.visit, g.steps, g.ends
+    from rows from (jsonb_to_recordset(cast(:branches as jsonb))
+        as (visit int, steps smallint[], ends float8[], enrollments bigint[]))
+        with ordinality as g (visit, steps, ends, enrollments, n), unnest(g.enrollments) as id
+    order by id, g.visit desc, g.n desc
+)
+update enrollment e set branch_steps = nullif(u.steps, '{}'),
+    branch_ends = nullif(array(
+        select to_timestamp(ends) from unnest(u.ends) with ordinality as o (ends, n) order by n), '{}')
+from last u where e.id = u.id and e.visit = u.visit and e.state <> 'finished'
 """)
 
 
@@ -233,6 +272,8 @@ async def _record(connection: AsyncConnection, request: RecordRequest) -> None:
     if request.visits or request.waits or request.finished:
         moved = await connection.execute(_PLACES, groups)
         finished = [row.id for row in moved if row.state == "finished"]
+    if request.branches:
+        await connection.execute(_BRANCHES, {"branches": msgspec.json.encode(request.branches).decode()})
     if request.over:
         await connection.execute(text("update cohort set state = 'finished' where id = :id"), {"id": request.cohort_id})
     if finished:

@@ -13,6 +13,7 @@ from prometheus_client import Counter
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contacts import merging
 from core.clock import now
 from core.database import Database
 from core.errors import Conflict, NotFound
@@ -139,9 +140,9 @@ async def _contacts(connection: AsyncConnection, row: Row[Any], limit: int) -> l
 async def _enter(
     connection: AsyncConnection, settings: Settings, version: Version, contacts: Sequence[int]
 ) -> list[Placed]:
-    there = await connection.execute(
-        text("select id from contact where id = any(:ids) order by id"), {"ids": list(contacts)}
-    )
+    merged = await merging.current(connection, contacts)
+    meant = sorted({merged.get(contact, contact) for contact in contacts})
+    there = await connection.execute(text("select id from contact where id = any(:ids) order by id"), {"ids": meant})
     allowed = await _allowed(connection, version, list(there.scalars()))
     fresh = await reserve_ids(connection, len(allowed)) if allowed else []
     exclusive = version.plan.entry.reenter != "always"

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 import contacts
 from channels import texts
-from channels.keys import derived_key
+from channels.keys import webhook_key
 from contacts import attributes
 from core.clock import now
 from core.database import Database
@@ -29,7 +29,8 @@ from core.outbound import Answer, Caller, NoAnswer, Refused, signature
 from core.settings import Settings
 from engine.versions import Version
 from engine.wire import Acted, StepRequest
-from journeys.plan import Call
+from journeys.plan import Act
+from journeys.steps.call import FAILED, CallData, answered
 from segments import eventfilter
 
 AT_ONCE = 10
@@ -38,18 +39,13 @@ _FIRST_PAUSE = 2.0
 _LONGEST_PAUSE = 900.0
 
 
-def webhook_key(settings: Settings) -> bytes:
-    """The key that calls are signed with."""
-    return derived_key(settings.secret, "webhook").hex().encode()
-
-
 @dataclass(frozen=True)
 class _Settled:
     """What a call came to: where the contact goes, or when to try again."""
 
     status: int | None
-    goes_to: int | None
-    via: str
+    way: str
+    """By which it goes; empty: again."""
     error: str | None = None
     again: datetime | None = None
     saved: Mapping[str, Any] | None = None
@@ -76,8 +72,9 @@ class Calls:
         """Close the connections."""
         await self._caller.close()
 
-    async def perform(self, version: Version, step: Call, request: StepRequest, heartbeat: Callable[[], None]) -> Acted:
+    async def perform(self, version: Version, step: Act, request: StepRequest, heartbeat: Callable[[], None]) -> Acted:
         """Call for each member of a batch that is not settled yet; a few at a time."""
+        call = CallData.model_validate(step.data)
         async with self._database.begin() as connection:
             earlier = await _earlier(connection, request.members)
             values = await texts.values(connection, [one for one, _ in request.members])
@@ -90,7 +87,7 @@ class Calls:
             elif known is not None and known.next_at is not None and known.next_at > moment:
                 acted.held.append([enrollment, visit, known.next_at.timestamp()])
             elif enrollment not in values:  # erased meanwhile
-                acted.went.append([enrollment, visit, step.failed, "failed"])
+                acted.went.append([enrollment, visit, step.leads(FAILED), FAILED])
             else:
                 open_.append((enrollment, visit))
         gate = asyncio.Semaphore(AT_ONCE)
@@ -98,14 +95,14 @@ class Calls:
         async def one(enrollment: int, visit: int) -> None:
             async with gate:
                 known = earlier.get((enrollment, visit))
-                settled = await self._one(step, enrollment, visit, values[enrollment], known)
+                settled = await self._one(call, enrollment, visit, values[enrollment], known)
                 async with self._database.begin() as connection:
-                    await _keep(connection, enrollment, visit, settled)
+                    await _keep(connection, step, enrollment, visit, settled)
                 heartbeat()
             if settled.again is not None:
                 acted.held.append([enrollment, visit, settled.again.timestamp()])
             else:
-                acted.went.append([enrollment, visit, settled.goes_to, settled.via])
+                acted.went.append([enrollment, visit, step.leads(settled.way), settled.way])
 
         async with asyncio.TaskGroup() as group:
             for enrollment, visit in open_:
@@ -113,27 +110,27 @@ class Calls:
         return acted
 
     async def _one(
-        self, step: Call, enrollment: int, visit: int, values: Mapping[str, Any], known: _Earlier | None
+        self, call: CallData, enrollment: int, visit: int, values: Mapping[str, Any], known: _Earlier | None
     ) -> _Settled:
         try:
-            url, headers, body = _request(step, values)
+            url, headers, body = _request(call, values)
         except texts.Unfilled as error:
-            return _Settled(None, step.failed, "failed", str(error))
+            return _Settled(None, FAILED, str(error))
         headers["kaskad-id"] = str(derived_uuid("call", f"{enrollment}:{visit}"))
         headers["kaskad-signature"] = signature(self._key, body or b"", now().timestamp())
         try:
-            answer = await self._caller.call(step.method, url, headers, body, step.timeout_seconds)
+            answer = await self._caller.call(call.method, url, headers, body, call.timeout_seconds)
         except Refused as error:
-            return _Settled(None, step.failed, "failed", str(error))
+            return _Settled(None, FAILED, str(error))
         except NoAnswer as error:
-            return _again(step, known, None, str(error), None)
-        settled = settle(step, answer)
+            return _again(call, known, None, str(error), None)
+        settled = settle(call, answer)
         if settled is None:
-            return _again(step, known, answer.status, f"status {answer.status}", _retry_after(answer))
+            return _again(call, known, answer.status, f"status {answer.status}", _retry_after(answer))
         return settled
 
 
-def settle(step: Call, answer: Answer) -> _Settled | None:
+def settle(call: CallData, answer: Answer) -> _Settled | None:
     """Where an answer leads; None if the call is to be tried again.
 
     A branch of the step's own goes before the rule that a status is transient.
@@ -141,19 +138,19 @@ def settle(step: Call, answer: Answer) -> _Settled | None:
     found = _json(answer)
     said = {"status": answer.status, "answer": found}
     good = answer.status < 400
-    saved = {name: value for name, path in step.save if (value := _dig(said, path)) is not None} if good else {}
-    for number, branch in enumerate(step.answers, 1):
-        properties = {key: value for key in branch.where if (value := _dig(said, key)) is not None}
-        if eventfilter.matches(branch.where, properties, {}):
-            return _Settled(answer.status, branch.next, f"answer:{number}", saved=saved)
+    saved = {name: value for name, path in call.save if (value := _dig(said, path)) is not None} if good else {}
+    for number, where in enumerate(call.answers, 1):
+        properties = {key: value for key in where if (value := _dig(said, key)) is not None}
+        if eventfilter.matches(where, properties, {}):
+            return _Settled(answer.status, answered(number), saved=saved)
     if answer.status in _TRANSIENT or answer.status >= 500:
         return None
     if good:
-        return _Settled(answer.status, step.next, "answered", saved=saved)
-    return _Settled(answer.status, step.failed, "failed", f"status {answer.status}")
+        return _Settled(answer.status, "answered", saved=saved)
+    return _Settled(answer.status, FAILED, f"status {answer.status}")
 
 
-def _again(step: Call, known: _Earlier | None, status: int | None, error: str, asked: float | None) -> _Settled:
+def _again(call: CallData, known: _Earlier | None, status: int | None, error: str, asked: float | None) -> _Settled:
     """Try again later, at growing and uneven distances, unless the time for that is over."""
     moment = now()
     attempts = known.attempts if known else 0
@@ -161,19 +158,19 @@ def _again(step: Call, known: _Earlier | None, status: int | None, error: str, a
     pause = min(_FIRST_PAUSE * 2.0**attempts, _LONGEST_PAUSE)
     pause *= random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, guards nothing
     again = moment + timedelta(seconds=max(pause, min(asked or 0, _LONGEST_PAUSE)))
-    if again - began > timedelta(seconds=step.retry_seconds):
-        return _Settled(status, step.failed, "failed", f"given up after {attempts + 1} attempts: {error}")
-    return _Settled(status, None, "", error, again)
+    if again - began > timedelta(seconds=call.retry_seconds):
+        return _Settled(status, FAILED, f"given up after {attempts + 1} attempts: {error}")
+    return _Settled(status, "", error, again)
 
 
-def _request(step: Call, values: Mapping[str, Any]) -> tuple[str, dict[str, str], bytes | None]:
-    url = texts.fill_url(step.url, values)
-    headers = {name.lower(): texts.fill_header(value, values) for name, value in step.headers}
+def _request(call: CallData, values: Mapping[str, Any]) -> tuple[str, dict[str, str], bytes | None]:
+    url = texts.fill_url(call.url, values)
+    headers = {name.lower(): texts.fill_header(value, values) for name, value in call.headers}
     headers.setdefault("user-agent", "Kaskad")
-    if step.method in {"GET", "DELETE"}:
+    if call.method in {"GET", "DELETE"}:
         return url, headers, None
-    data = texts.fill_data(step.body, values)
-    if step.body is None:
+    data = texts.fill_data(call.body, values)
+    if call.body is None:
         data = {
             "contact": values["contact"]["id"],
             "journey": values["journey"]["name"],
@@ -221,7 +218,7 @@ async def _earlier(connection: AsyncConnection, members: Sequence[Sequence[int]]
     }
 
 
-async def _keep(connection: AsyncConnection, enrollment: int, visit: int, settled: _Settled) -> None:
+async def _keep(connection: AsyncConnection, step: Act, enrollment: int, visit: int, settled: _Settled) -> None:
     """Write down what a call came to, and what is saved of the answer, in one transaction."""
     if settled.saved:
         found = await connection.execute(text("select contact_id from enrollment where id = :id"), {"id": enrollment})
@@ -241,8 +238,8 @@ async def _keep(connection: AsyncConnection, enrollment: int, visit: int, settle
             "enrollment": enrollment,
             "visit": visit,
             "status": settled.status,
-            "goes_to": settled.goes_to,
-            "via": settled.via or None,
+            "goes_to": step.leads(settled.way) if settled.way else None,
+            "via": settled.way or None,
             "error": settled.error[:500] if settled.error else None,
             "again": settled.again,
         },

@@ -7,10 +7,11 @@ import typer
 from rich.markup import escape
 from rich.tree import Tree
 
+from channels import keys
 from contacts.profiles import find
 from core.cli import connected, console, load_settings, output, run
 from core.clock import now
-from engine import broadcasts, calls, entering, history
+from engine import broadcasts, entering, history
 from engine.simulating_cli import simulate
 
 app = typer.Typer(no_args_is_help=True)
@@ -75,9 +76,11 @@ def _drawn(one: history.History) -> Tree:
     for moment in one.moments:
         step = f"[bold]{escape(moment.step)}[/] " if moment.step else ""
         tree.add(f"[dim]{moment.at:%Y-%m-%d %H:%M:%S}[/] {step}{escape(moment.what)}")
-    if one.waits_for:
-        until = f" (until {one.waits_until:%Y-%m-%d %H:%M:%S})" if one.waits_until else ""
-        tree.add(f"[yellow]{escape(one.waits_for)}{until}[/]")
+    for wait in one.waits:
+        until = f" (until {wait.until:%Y-%m-%d %H:%M:%S})" if wait.until else ""
+        tree.add(f"[yellow]now[/] [bold]{escape(wait.step)}[/] [yellow]{escape(wait.what)}{until}[/]")
+    if one.waits and one.ends_upon:
+        tree.add(f"[dim]ends at once upon {escape(one.ends_upon)}[/]")
     return tree
 
 
@@ -85,4 +88,4 @@ def _drawn(one: history.History) -> Tree:
 def webhook_key() -> None:
     """Print the key that `call` steps sign with, for those who check the header Kaskad-Signature."""
     settings = load_settings()
-    output({"key": calls.webhook_key(settings).decode()}, json=False)
+    output({"key": keys.webhook_key(settings).decode()}, json=False)

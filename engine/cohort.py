@@ -17,12 +17,15 @@ from temporalio.common import Priority, RetryPolicy
 with workflow.unsafe.imports_passed_through():
     from engine.course import Change, Course
     from engine.wire import (
+        LOG_QUEUE,
         Acted,
         Carried,
         CohortStart,
         HandedOver,
         HandOver,
         Leftover,
+        Listen,
+        Listened,
         News,
         Order,
         Places,
@@ -32,28 +35,14 @@ with workflow.unsafe.imports_passed_through():
         StepRequest,
         provider_queue,
     )
-    from journeys.machine import (
-        Batch,
-        Due,
-        Ended,
-        Held,
-        Input,
-        Join,
-        Stop,
-        Turn,
-        Went,
-        advance,
-        dump,
-        restore,
-    )
-    from journeys.plan import Call, Choose, Delete, Notify, Send
+    from journeys.machine import advance
+    from journeys.plan import Act, Choose, Notify, Send
+    from journeys.tokens import Batch, Due, Ended, Held, Input, Join, Stop, Turn, Went, dump, restore
 
 # Work is retried until it succeeds: a contact is never dropped because a database was away.
 _RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=500), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)
 )
-_LONG = (Call, Delete)
-"""Steps whose work on a batch may take minutes; they show that they are alive."""
 _PRIORITY = {"alert": 1, "triggered": 3, "broadcast": 5}
 
 
@@ -78,6 +67,8 @@ class CohortWorkflow:
         self._next_due: float | None = None
         self._told = False
         self._draining = False
+        self._heard_until = 0.0
+        self._listening: asyncio.Task[None] | None = None
         self._leftovers: list[Leftover] = []
         self._taken_along = carried.leftovers
 
@@ -122,6 +113,8 @@ class CohortWorkflow:
         held = draining or self._state == "paused"
         turn = self._advance(self._changed(), paused=held)
         self._next_due = None if held else turn.next_due()
+        if turn.unheard and self._listening is None:
+            self._listening = asyncio.create_task(self._listen())
         for batch in turn.batches:
             self._work.append(asyncio.create_task(self._act(batch)))
         if self._writing is None and (len(self._unwritten) > 1 or self._unwritten[0].says_something()):
@@ -142,9 +135,10 @@ class CohortWorkflow:
 
     def _advance(self, inputs: list[Input], *, paused: bool) -> Turn:
         landed = self._course.land(self._tokens, inputs)
-        turn = advance(self._course.plan, self._tokens, workflow.time(), landed, paused=paused)
+        now = workflow.time()
+        turn = advance(self._course.plan, self._tokens, now, landed, paused=paused, heard_until=self._heard_until)
         self._tokens = turn.tokens
-        self._unwritten[-1].note(turn.visits, turn.waits, turn.finished)
+        self._unwritten[-1].note(turn.visits, turn.waits, turn.finished, turn.branched)
         return turn
 
     def _note_change(self, change: Change) -> None:
@@ -152,7 +146,7 @@ class CohortWorkflow:
         if change.moved is not None:
             self._unwritten.append(self._page(change.moved))
         page = self._unwritten[-1]
-        page.note(change.visits, [], change.finished)
+        page.note(change.visits, [], change.finished, change.branched)
         page.orders.extend(change.orders)
 
     def _page(self, moved: list[list[Any]] | None = None) -> RecordRequest:
@@ -160,7 +154,7 @@ class CohortWorkflow:
         return RecordRequest(self._start.cohort_id, self._course.version_id, [], [], [], over=False, moved=moved)
 
     def _busy(self) -> bool:
-        return bool(self._work or self._inputs or self._writing)
+        return bool(self._work or self._inputs or self._writing or self._listening)
 
     def _is_over(self) -> bool:
         return not self._tokens and workflow.time() >= self._start.closes_at
@@ -175,8 +169,8 @@ class CohortWorkflow:
             await workflow.wait_condition(self._has_to_wake, timeout=timeout)
 
     def _has_to_wake(self) -> bool:
-        tasks = [*self._work, self._writing] if self._writing else self._work
-        return self._told or any(task.done() for task in tasks)
+        tasks = [*self._work, self._writing, self._listening]
+        return self._told or any(task.done() for task in tasks if task is not None)
 
     def _reap(self) -> None:
         """Forget work that has ended. Work that failed for good is a defect: the workflow task fails and is retried
@@ -186,6 +180,9 @@ class CohortWorkflow:
         if self._writing is not None and self._writing.done():
             ended.append(self._writing)
             self._writing = None
+        if self._listening is not None and self._listening.done():
+            ended.append(self._listening)
+            self._listening = None
         for task in ended:
             error = task.exception()
             if error is not None:
@@ -219,6 +216,24 @@ class CohortWorkflow:
         for request in requests:
             await self._call("record", request, None)
 
+    async def _listen(self) -> None:
+        """Find out that everything was told that was in the log when waits ran out. Until then they do not end."""
+        asked, listen = workflow.time(), Listen()
+        while not workflow.info().is_continue_as_new_suggested():  # the run that follows asks anew
+            listened: Listened = await workflow.execute_activity(
+                "listen",
+                listen,
+                result_type=Listened,
+                task_queue=LOG_QUEUE,
+                start_to_close_timeout=timedelta(seconds=15),
+                retry_policy=_RETRY,
+                priority=Priority(priority_key=3),
+            )
+            if listened.heard:
+                self._heard_until = asked
+                return
+            listen = Listen(listened.end)
+
     async def _act(self, batch: Batch) -> None:
         step = self._course.plan.steps[batch.step]
         request = StepRequest(
@@ -233,7 +248,7 @@ class CohortWorkflow:
             case Notify():
                 await self._send(step, request)
             case _:
-                acted = await self._call("act", request, Acted, long=isinstance(step, _LONG))
+                acted = await self._call("act", request, Acted, long=isinstance(step, Act) and step.long)
                 self._inputs.extend(_results(acted))  # not in one: the list may be another one after the wait
 
     async def _send(self, step: Send | Notify, request: StepRequest) -> None:
@@ -262,17 +277,21 @@ class CohortWorkflow:
                 retry_policy=_RETRY,
                 priority=Priority(priority_key=priority),
             )
-            rest = {enrollment for enrollment, _ in handed.rest}
+            open_ = [*handed.rest, *(member for members in handed.moved.values() for member in members)]
+            waiting = {enrollment for enrollment, _ in open_}
             self._inputs.extend(
-                Went(enrollment, visit, to) for enrollment, visit in hand_over.members if enrollment not in rest
+                Went(enrollment, visit, to) for enrollment, visit in hand_over.members if enrollment not in waiting
             )
+            for provider, members in handed.moved.items():
+                onward = replace(hand_over, provider=provider, members=members)
+                self._work.append(asyncio.create_task(self._deliver(to, priority, onward)))
             if not handed.rest:
                 return
             self._told = True
             leftover = Leftover(
                 to,
                 priority,
-                replace(hand_over, members=handed.rest, remainder=True),
+                replace(hand_over, members=handed.rest),
                 workflow.time() + handed.wait,
             )
             if not await self._wait_for(leftover):

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from sqlalchemy import text
 from temporalio.client import Client
-from temporalio.common import WorkflowIDReusePolicy
+from temporalio.common import Priority, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -18,7 +18,7 @@ from core.database import Database
 from core.settings import Settings
 from engine.cohort import CohortWorkflow
 from engine.entries import CLOSING_MARGIN, Cohort, Placed
-from engine.versions import Versions
+from engine.versions import Version, Versions
 from engine.wire import MAIN_QUEUE, CohortStart, News, cohort_workflow_id
 
 _AT_ONCE = 50
@@ -76,6 +76,7 @@ class Cohorts:
                 id=cohort_workflow_id(cohort.id),
                 id_reuse_policy=reuse,
                 task_queue=MAIN_QUEUE,
+                priority=priority_of(cohort, placed.version),
                 start_signal="inform",
                 # With the journey's state: who enters after a pause must not be a step ahead of the news of it.
                 start_signal_args=[News(placed.joins, control=cohort.control, state=cohort.state)],
@@ -124,8 +125,9 @@ class Cohorts:
             rows = (
                 await connection.execute(
                     text(
-                        "select e.id, e.contact_id, e.cohort_id, c.version_id, c.opened_at, c.broadcast, "
-                        "j.control, j.state from enrollment e join cohort c on c.id = e.cohort_id "
+                        "select e.id, coalesce(e.merged_from, e.contact_id) as contact_id, e.cohort_id, "
+                        "c.version_id, c.opened_at, c.broadcast, j.control, j.state "
+                        "from enrollment e join cohort c on c.id = e.cohort_id "
                         "join journey j on j.id = e.journey_id where e.state = 'entering' "
                         "and case when cast(:ids as bigint[]) is null "
                         "then e.entered_at < now() - cast(:age as interval) and e.cohort_id <> all(:resting) "
@@ -190,6 +192,12 @@ class Cohorts:
                     {"control": row.control, "id": row.id},
                 )
         return len(rows)
+
+
+def priority_of(cohort: Cohort, version: Version) -> Priority:
+    """A cohort's turn at the task queues: after those in a hurry, and then every journey gets its share, however many
+    contacts another has in the queue. Its activities inherit it."""
+    return Priority(priority_key=5 if cohort.broadcast else 3, fairness_key=f"journey-{version.journey_id}")
 
 
 async def _still_entering(database: Database, placed: Placed) -> Placed:

@@ -21,8 +21,8 @@ from engine.routing import ENTER
 from engine.versions import Version, Versions
 from journeys import recurrence
 from journeys.calendar import date_due
-from journeys.plan import EventFilter, Plan
-from segments import matching, tracking
+from journeys.plan import Plan
+from segments import matching, naming, tracking
 from segments.criteria import parse
 
 log = structlog.get_logger()
@@ -49,16 +49,7 @@ def segments_heard(plan: Plan) -> set[str] | None:
         filters.append(plan.entry.event)
     if plan.conversion is not None:
         filters.append(plan.conversion.filter)
-    return _union(_segments_in(one) for one in filters if one.event in {tracking.ENTERED, tracking.LEFT})
-
-
-def _segments_in(one: EventFilter) -> set[str] | None:
-    test = one.where.get("segment")
-    if isinstance(test, dict):
-        test = test.get("eq", test.get("in"))
-    if isinstance(test, str):
-        return {test}
-    return set(test) if isinstance(test, list) else None
+    return _union(naming.heard(one.event, one.where) for one in filters)
 
 
 def _union(parts: Iterable[set[str] | None]) -> set[str] | None:
@@ -78,9 +69,10 @@ class Tracker:
         self._versions = versions
         self._known: tuple[int, ...] | None = None
         self._tracks = False
+        self._questions = tracking.Questions()
 
     async def track(self) -> int:
-        """Look at the contacts to whom something happened, then at a page of everybody.
+        """Look at the contacts to whom something happened, then at a page of those of whom a fact changed.
 
         Returns:
             How much there was to do; 0 for nothing.
@@ -90,8 +82,15 @@ class Tracker:
             return 0
         done = await self._look()
         async with self._database.begin() as connection:
-            done += await tracking.sweep(connection)
+            done += await tracking.look_on(connection, self._questions)
         return done
+
+    async def sweep(self) -> bool:
+        """Go through everybody for the segment whose turn it is, if it is anyone's."""
+        if not self._tracks:
+            return False
+        async with self._database.begin() as connection:
+            return await tracking.sweep(connection)
 
     async def _listen(self) -> None:
         """Find out which segments are listened to, when the journeys have changed."""
@@ -104,17 +103,17 @@ class Tracker:
                 )
             )
             present = tuple(rows.scalars())
-            segments = (await connection.execute(text("select count(*) from segment where tracking is null"))).scalar()
-            if (*present, -int(segments or 0)) == self._known:
+            signature = (*present, await _segments_signature(connection))
+            if signature == self._known:
                 return
             known = await self._versions.get_all(connection, list(present))
             names = _union(segments_heard(version.plan) for version in known.values())
             await tracking.listen(connection, names)
-            segments = (await connection.execute(text("select count(*) from segment where tracking is null"))).scalar()
-            self._tracks = names is None or bool(names)
+            self._tracks = await tracking.tracks(connection)
             if not self._tracks:
                 await connection.execute(text("delete from log_cursor where reader = 'segments'"))
-        self._known = (*present, -int(segments or 0))
+            signature = (*present, await _segments_signature(connection))
+        self._known = signature
 
     async def _look(self) -> int:
         async with self._database.begin() as connection:
@@ -122,19 +121,32 @@ class Tracker:
             last = (await connection.execute(text("select coalesce(max(id), 0) from event"))).scalar_one()
             if last - position > _TOO_FAR:
                 position = last
+                await connection.execute(text("update segment set sweep_due_at = now() where tracking is not null"))
             rows = (
                 await connection.execute(
                     text(
-                        "select id, contact_id from event where id > :position and id <= :last order by id limit :limit"
+                        "select e.id, e.contact_id, n.name from (select id, contact_id, name_id from event "
+                        "where id > :position and id <= :last order by id limit :limit) e "
+                        "join event_name n on n.id = e.name_id order by e.id"
                     ),
                     {"position": position, "last": last, "limit": _LOOK_LIMIT},
                 )
             ).all()
             await _move_cursor(connection, "segments", rows[-1].id if rows else position)
-            contacts = sorted({row.contact_id for row in rows})
-            if contacts:
-                await tracking.look_at(connection, contacts)
+            if rows:
+                await tracking.look_at(connection, [(row.contact_id, row.name) for row in rows], self._questions)
         return len(rows)
+
+
+async def _segments_signature(connection: AsyncConnection) -> int:
+    """Changes when segments begin or cease to be asked for, or come or go."""
+    row = await connection.execute(
+        text(
+            "select hashtext(string_agg(id || coalesce(tracking, '') || coalesce(kept_until > now(), false), ',' "
+            "order by id)) from segment"
+        )
+    )
+    return int(row.scalar_one() or 0)
 
 
 async def _cursor(connection: AsyncConnection, reader: str, beginning: str) -> int:

@@ -2,14 +2,14 @@
 pure, like the machine: `journeys.moving` decides where tokens go.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.wire import Carried, CohortStart, News, Order, Shift
 from journeys import moving
-from journeys.machine import Finish, Heard, Input, Key, Tokens, Visit, branches_of
 from journeys.plan import Plan
+from journeys.tokens import Branched, Finish, Heard, Input, Tokens, Visit, branched, branches_of, next_end
 
 
 @dataclass
@@ -19,8 +19,9 @@ class Change:
     tokens: Tokens
     visits: list[Visit] = field(default_factory=list)
     finished: list[Finish] = field(default_factory=list)
+    branched: list[Branched] = field(default_factory=list)
     moved: list[list[Any]] | None = None
-    """[enrollment, step, due] of everybody, after a shift."""
+    """Everybody, after a shift; as in engine.wire.RecordRequest."""
     orders: list[list[Any]] = field(default_factory=list)
     """[order, why it was refused or None]"""
 
@@ -103,7 +104,7 @@ class Course:
         moved = moving.move(self.plan, plan, ways, tokens, self._landings, now)
         self.version_id, self.data, self.plan = shift.version_id, shift.plan, plan
         self._landings = moved.landings
-        return Change(moved.tokens, moved.visits, moved.finished, _places(moved.tokens))
+        return Change(moved.tokens, moved.visits, moved.finished, moved=_places(moved.tokens))
 
     def _order(self, order: Order, tokens: Tokens, now: float) -> Change:
         number = next((n for n, step in enumerate(self.plan.steps) if step.id == order.step), None)
@@ -113,7 +114,8 @@ class Course:
             return Change(tokens, orders=_answer(order, f"its version has no step {order.step}"))
         moved = moving.place(self.plan, tokens, order.enrollment, number, order.outcome, self._landings, now)
         self._landings |= moved.landings
-        return Change(moved.tokens, moved.visits, moved.finished, orders=_answer(order, None))
+        standing = [branched(moved.tokens, order.enrollment)] if (order.enrollment, 0) in moved.tokens else []
+        return Change(moved.tokens, moved.visits, moved.finished, standing, orders=_answer(order, None))
 
 
 def _answer(order: Order, refusal: str | None) -> list[list[Any]]:
@@ -121,16 +123,13 @@ def _answer(order: Order, refusal: str | None) -> list[list[Any]]:
     return [[order.number, refusal]] if order.number else []
 
 
-def _places(tokens: Mapping[Key, Any]) -> list[list[Any]]:
-    """For each enrollment: where its latest branch stands, and when the next of its waits ends."""
+def _places(tokens: Tokens) -> list[list[Any]]:
+    """For each enrollment: where its latest branch stands, when the next of its waits ends, and all its branches."""
     places = []
     for enrollment, branch in tokens:
         if branch == 0:
             mine = [tokens[key] for key in branches_of(tokens, enrollment)]
             latest = max((one for one in mine if one.phase != "forked"), key=lambda one: one.visit, default=mine[0])
-            due = min(
-                (one.ends or one.due for one in mine if one.phase in {"waiting", "held"} and (one.ends or one.due)),
-                default=None,
-            )
-            places.append([enrollment, latest.step, due])
+            _, _, steps, ends = branched(tokens, enrollment)
+            places.append([enrollment, latest.step, next_end(tokens, enrollment), steps, ends])
     return places

@@ -1,7 +1,7 @@
 """What happened to an enrollment, and why, in words."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from journeys.plan import End, Notify, Plan, Send, Wait
 
 _ENROLLMENT = (
     "select e.id, e.contact_id, e.key, e.entered_at, e.finished_at, e.due_at, e.state, e.outcome, e.step, "
-    "e.closed_by, j.name as journey, v.number as version, v.plan from enrollment e "
+    "e.branch_steps, e.branch_ends, e.closed_by, j.name as journey, v.number as version, v.plan from enrollment e "
     "join journey j on j.id = e.journey_id join journey_version v on v.id = e.version_id "
 )
 
@@ -26,6 +26,16 @@ class Moment:
 
     at: datetime
     step: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A wait that the enrollment is in; each of its parallel branches may be in one."""
+
+    step: str
+    until: datetime | None
+    """When it ends at the latest; None if only an event ends it."""
     what: str
 
 
@@ -42,8 +52,9 @@ class History:
     outcome: str | None
     entered_at: datetime
     finished_at: datetime | None
-    waits_until: datetime | None
-    waits_for: str | None
+    waits: list[Waiting]
+    ends_upon: str | None
+    """What would end the journey at once."""
     moments: list[Moment]
 
 
@@ -109,8 +120,8 @@ async def _history(connection: AsyncConnection, row: Any) -> History:
         outcome=row.outcome,
         entered_at=row.entered_at,
         finished_at=row.finished_at,
-        waits_until=row.due_at,
-        waits_for=_waits_for(plan, row),
+        waits=list(_waits(plan, row)),
+        ends_upon=None if row.finished_at is not None else telling.ended_early(plan) or None,
         moments=moments,
     )
 
@@ -136,19 +147,17 @@ def _moments(plans: dict[int, Plan], visits: Sequence[Any], messages: dict[int, 
     return moments
 
 
-def _waits_for(plan: Plan, row: Any) -> str | None:
-    """What it waits for at present, and what would end the journey meanwhile."""
+def _waits(plan: Plan, row: Any) -> Iterator[Waiting]:
+    """What it waits for at present, by branch."""
     if row.finished_at is not None or row.step is None:
-        return None
-    step = plan.steps[row.step]
-    if isinstance(step, Wait):
-        said = telling.waiting(plan, step)
-    elif isinstance(step, Send | Notify) and row.due_at is not None:
-        said = telling.held(plan, step)
-    else:
-        return None
-    early = telling.ended_early(plan)
-    return f"{said}; the journey ends at once upon {early}" if early else said
+        return
+    standing = zip(row.branch_steps, row.branch_ends, strict=True) if row.branch_steps else [(row.step, row.due_at)]
+    for number, until in standing:
+        step = plan.steps[number]
+        if isinstance(step, Wait):
+            yield Waiting(step.id, until, telling.doing(plan, step, None))
+        elif isinstance(step, Send | Notify) and until is not None:
+            yield Waiting(step.id, until, telling.held(plan, step))
 
 
 def _ending(row: Any, at_end: bool) -> str:

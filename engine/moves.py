@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -104,7 +105,8 @@ class Moves:
                     text(
                         "select o.id, o.enrollment_id, o.cohort_id, o.step, o.outcome, c.state = 'finished' as late "
                         "from enrollment_order o join cohort c on c.id = o.cohort_id "
-                        "where o.done_at is null and o.id <> all(:resting) order by o.id limit :limit"
+                        "where o.done_at is null and o.id <> all(:resting) and not exists (select from enrollment e "
+                        "where e.id = o.enrollment_id and e.state = 'entering') order by o.id limit :limit"
                     ),
                     {"resting": self._ordered.now(), "limit": _ORDERS_AT_ONCE},
                 )
@@ -132,6 +134,21 @@ async def _move_broadcasts(connection: AsyncConnection) -> None:
     )
 
 
+# Branches are missing in requests of workers that did not know them yet.
+_MOVED = text("""
+update enrollment e set version_id = :version, step = cast(u.row ->> 1 as int),
+    due_at = to_timestamp(cast(u.row ->> 2 as float8)),
+    branch_steps = nullif(array(
+        select cast(value as smallint) from jsonb_array_elements_text(coalesce(u.row -> 3, '[]')) with ordinality
+        order by ordinality), '{}'),
+    branch_ends = nullif(array(
+        select to_timestamp(cast(value as float8))
+        from jsonb_array_elements_text(coalesce(u.row -> 4, '[]')) with ordinality order by ordinality), '{}')
+from jsonb_array_elements(cast(:rows as jsonb)) as u(row)
+where e.id = cast(u.row ->> 0 as bigint) and e.state <> 'finished'
+""")
+
+
 async def acknowledge(connection: AsyncConnection, request: RecordRequest) -> None:
     """Write down that a cohort has gone over to the request's version, and what came of orders.
 
@@ -149,15 +166,7 @@ async def acknowledge(connection: AsyncConnection, request: RecordRequest) -> No
     await connection.execute(
         text("update enrollment set version_id = :version where cohort_id = :cohort and state = 'entering'"), scope
     )
-    rows = request.moved
-    await connection.execute(
-        text(
-            "update enrollment e set version_id = :version, step = u.step, due_at = to_timestamp(u.due) "
-            "from unnest(cast(:ids as bigint[]), cast(:steps as int[]), cast(:dues as float8[])) as u(id, step, due) "
-            "where e.id = u.id and e.state <> 'finished'"
-        ),
-        scope | {"ids": [row[0] for row in rows], "steps": [row[1] for row in rows], "dues": [row[2] for row in rows]},
-    )
+    await connection.execute(_MOVED, scope | {"rows": msgspec.json.encode(request.moved).decode()})
     await _correlate(connection, request, before)
 
 

@@ -13,21 +13,26 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from channels import Delivery
+from channels import Delivery, byhand, undelivered
+from channels.email.inbound import receiving_mail
 from channels.providers import ensure_default
+from contacts import merging
+from core.clock import now
 from core.database import Database
 from core.errors import Unavailable
 from core.maintenance import maintain
 from core.settings import Settings
-from engine import broadcasts, comings, schedules, winners
+from engine import broadcasts, comings, confirming, schedules, winners
 from engine.activities import Activities
 from engine.cohort import CohortWorkflow
 from engine.cohorts import Cohorts
+from engine.listening import Listening
 from engine.moves import Moves
 from engine.router import Router
 from engine.scheduled import ScheduledBroadcast
 from engine.versions import Versions
-from engine.wire import MAIN_QUEUE, provider_queue
+from engine.wire import LOG_QUEUE, MAIN_QUEUE, provider_queue
+from segments import growth
 
 log = structlog.get_logger()
 
@@ -37,6 +42,10 @@ _IDLE_SECONDS = 0.05
 _MAINTENANCE_SECONDS = 3600.0
 _STANDBY_SECONDS = 2.0
 _WINNERS_SECONDS = 10.0
+_COUNT_SECONDS = 300.0
+_LOOK_SECONDS = 0.1
+"""How long segments' members may lag behind the log while nothing is happening."""
+_RETRIES_SECONDS = 2.0
 
 # What goes away by itself once a server is back; anything else is a defect and ends the process.
 _PASSING = (Unavailable, DBAPIError, PoolTimeout, RPCError, OSError)
@@ -69,13 +78,32 @@ async def run_worker(settings: Settings, database: Database, client: Client, sto
         # The tests run in it and replay stored histories.
         workflow_runner=UnsandboxedWorkflowRunner(),
     )
+    ear = Worker(client, task_queue=LOG_QUEUE, activities=[Listening(database).listen], max_concurrent_activities=1000)
+
+    async def send_again() -> float:
+        async with database.begin() as connection:
+            late = await undelivered.pass_on(connection, settings)
+        return 0.0 if await byhand.send_again(database, delivery, activities.rules_of) or late else _RETRIES_SECONDS
+
     try:
-        async with main:
+        async with main, ear, receiving_mail(settings, database), _beside(stop, send_again):
             log.info("worker ready", queue=MAIN_QUEUE)
             await _serve_providers(database, client, activities, stop)
     finally:
         await activities.close()
         await delivery.close()
+
+
+@contextlib.asynccontextmanager
+async def _beside(stop: asyncio.Event, duty: _Duty) -> AsyncIterator[None]:
+    """A duty that is done for as long as the block lasts."""
+    task = asyncio.create_task(_repeat(stop, duty, essential=False))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 async def _serve_providers(database: Database, client: Client, activities: Activities, stop: asyncio.Event) -> None:
@@ -132,7 +160,14 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
         return 0.0 if await moves.spread() else 0.5
 
     async def track() -> float:
-        return 0.0 if await tracker.track() else 0.5
+        return 0.0 if await tracker.track() else _LOOK_SECONDS
+
+    async def count_segments() -> float:
+        async with database.begin() as connection:
+            return 0.1 if await growth.count_next(connection) else _COUNT_SECONDS
+
+    async def sweep() -> float:
+        return 0.0 if await tracker.sweep() else 1.0
 
     async def let_in() -> float:
         await comings.let_members_in(database)
@@ -146,13 +181,21 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
         await winners.decide(database, versions)
         return _WINNERS_SECONDS
 
+    async def settle() -> float:
+        async with database.begin() as connection:
+            return 0.2 if await merging.settle(connection) else 0.5
+
     async def schedule() -> float:
         await timetable.reconcile()
         return 2.0
 
     async def keep_house() -> float:
         await maintain(database, settings)
+        await confirming.lapse(database, now())
         return _MAINTENANCE_SECONDS
+
+    async def ask_consents() -> float:
+        return await confirming.ask(database)
 
     while not stop.is_set():
         try:
@@ -163,7 +206,8 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
                 # Whoever was the router before is gone, and may have died between writing and telling.
                 await cohorts.retell(database, versions, older_than=timedelta())
                 log.info("router ready")
-                duties = [route, broadcast, control, move, track, let_in, retell, crown, schedule, keep_house]
+                duties = [route, broadcast, control, move, track, sweep, count_segments, let_in, retell, crown]
+                duties += [settle, schedule, keep_house, ask_consents]
                 await _until_one_ends(stop, mine, duties)
         except _PASSING as error:
             log.warning("the router begins anew", error=str(error))

@@ -9,13 +9,14 @@ with load. One router is at work at a time; others stand by for its lock.
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from prometheus_client import Counter, Gauge, Histogram
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contacts import identities
+from contacts import identities, merging
+from core import eventlog
 from core.database import Database
 from core.settings import Settings
 from engine import conversions, runs
@@ -68,7 +69,8 @@ class Router:
             if position == last:
                 return 0
             await self._refresh_routes(connection)
-            events, end = await self._read(connection, position, last)
+            begin, until = await eventlog.next_stretch(connection, position, last)
+            events, end = await self._read(connection, begin, until) if begin < until else ([], until)
         with ROUND_SECONDS.time():
             if events:
                 await self._route(events)
@@ -88,6 +90,7 @@ class Router:
             # For a moment after PostgreSQL has restarted there may be two routers: the one whose lock was lost with its
             # session does not know yet. They take turns here, so that the second sees what the first has written.
             await connection.execute(text("select from log_cursor where reader = 'router' for update"))
+            events = await _follow(connection, events)
             routed, cohort_of = await self._decide(connection, events)
             placed = await self._write(connection, routed)
             await conversions.record(connection, self._routes.conversions, events)
@@ -174,7 +177,7 @@ class Router:
             )
         ).all()
         if not rows:
-            return [], position
+            return [], last
         names = set(wanted)
         events = [
             LoggedEvent(row.id, row.occurred_at, row.received_at, row.contact_id, row.name, row.properties or {})
@@ -202,7 +205,7 @@ class Router:
         )
         for event in events:
             work.take(event)
-        return work.routed, {one.id: one.cohort_id for one in enrolled}
+        return work.end(), {one.id: one.cohort_id for one in enrolled}
 
     async def _allowed(self, connection: AsyncConnection, events: Sequence[LoggedEvent]) -> dict[int, set[int]]:
         """Version id to the contacts of this round that meet its entry criteria."""
@@ -284,6 +287,14 @@ async def _position(connection: AsyncConnection) -> tuple[int, int]:
         return await _position(connection)
     LAG.set(row.last - row.position)
     return row.position, row.last
+
+
+async def _follow(connection: AsyncConnection, events: Sequence[LoggedEvent]) -> list[LoggedEvent]:
+    """The events with the contacts that theirs have been merged into since they were read."""
+    merged = await merging.current(connection, sorted({event.contact_id for event in events}))
+    return [
+        replace(event, contact_id=merged[event.contact_id]) if event.contact_id in merged else event for event in events
+    ]
 
 
 async def _children(connection: AsyncConnection, routed: Routed, placed: Sequence[Placed]) -> None:

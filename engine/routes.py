@@ -1,8 +1,6 @@
 """The API of enrollments: entering a journey, and what became of it."""
 
-from dataclasses import asdict
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -39,31 +37,6 @@ class EnterAnswer(BaseModel):
     contacts: int | None = None
     broadcast: int | None = None
     """Null when this occasion was taken before."""
-
-
-class Moment(BaseModel):
-    """One line of a history."""
-
-    at: datetime
-    step: str
-    what: str
-
-
-class HistoryAnswer(BaseModel):
-    """An enrollment's way so far."""
-
-    enrollment_id: int
-    contact_id: int
-    journey: str
-    version: int
-    key: str
-    state: str
-    outcome: str | None
-    entered_at: datetime
-    finished_at: datetime | None
-    waits_until: datetime | None
-    waits_for: str | None
-    moments: list[Moment]
 
 
 @router.post("/journeys/{name}/enter", status_code=202, dependencies=[Depends(require("journeys:write"))])
@@ -127,8 +100,7 @@ async def end(
 
 
 @router.get("/enrollments/{enrollment_id}", dependencies=[Depends(require("journeys:read"))])
-async def show(enrollment_id: _Number, request: Request) -> HistoryAnswer:
+async def show(enrollment_id: _Number, request: Request) -> history.History:
     """What happened to an enrollment, and what it waits for."""
     async with request.app.state.database.begin() as connection:
-        found: dict[str, Any] = asdict(await history.of_enrollment(connection, enrollment_id))
-        return HistoryAnswer.model_validate(found)
+        return await history.of_enrollment(connection, enrollment_id)

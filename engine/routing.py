@@ -121,6 +121,21 @@ class Round:
         self._listening: dict[int, dict[str, list[int]]] = {}
         self.routed = Routed()
 
+    def end(self) -> Routed:
+        """What the events came to. That something happened to a contact for whom criteria are watched is told once a
+        round, with the last of the events: a cohort that has heard of that one knows all."""
+        told: set[tuple[int, int]] = set()
+        heard: list[tuple[int, int, int, int]] = []
+        for row in reversed(self.routed.heard):
+            _, enrollment, number, version = row
+            if self._versions[version].plan.subscriptions[number].role == "watch":
+                if (enrollment, number) in told:
+                    continue
+                told.add((enrollment, number))
+            heard.append(row)
+        self.routed.heard = heard[::-1]
+        return self.routed
+
     def take(self, event: LoggedEvent) -> None:
         """Work in the next event of the log."""
         self._hear(event)

@@ -10,29 +10,29 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contacts import identities
 from core import eventlog
 from core.clock import now
-from engine.effects import first_time
 from engine.routing import ENTER
 from engine.wire import StepRequest
-from journeys.plan import FINISHED, Enroll
+from journeys.effects import first_time
+from journeys.plan import FINISHED, Act
+from journeys.steps.enroll import EnrollData
 
 NOT_ENTERED = "not_entered"
 """The outcome for a parent whose contact the other journey did not let in."""
 
 
-async def enroll(
-    connection: AsyncConnection, step: Enroll, request: StepRequest, contact_of: Mapping[int, int]
-) -> None:
+async def enroll(connection: AsyncConnection, step: Act, request: StepRequest, contact_of: Mapping[int, int]) -> None:
     """Ask for a batch of contacts to enter another journey; once for each visit."""
+    other = EnrollData.model_validate(step.data)
     await identities.hold_off_erasure(connection)
     fresh = [one for one in await first_time(connection, request.members) if one in contact_of]
-    state = await connection.execute(text("select state from journey where name = :name"), {"name": step.journey})
+    state = await connection.execute(text("select state from journey where name = :name"), {"name": other.journey})
     open_ = state.scalar() in {"active", "paused"}
     if open_:
-        asked = {"journey": step.journey, "key": step.key}
+        asked = {"journey": other.journey, "key": other.key}
         rows = [(contact_of[one], asked | {"parent": one}) for one in fresh]
         await _append(connection, ENTER, rows)
-    elif step.awaited:
-        refused = {"journey": step.journey, "outcome": NOT_ENTERED}
+    elif other.awaited:
+        refused = {"journey": other.journey, "outcome": NOT_ENTERED}
         await _append(connection, FINISHED, [(contact_of[one], refused | {"parent": one}) for one in fresh])
 
 

@@ -25,12 +25,15 @@ from core.database import Database
 from core.errors import InvalidInput, NotFound
 from core.settings import Settings
 from engine.activities import rules_of
+from engine.simulating_prices import charges
 from engine.versions import Version
 from journeys import compiler, loader, references, simulation, store
-from journeys.plan import Plan, Send, Update, Wait
+from journeys.plan import Act, Plan, Send, Wait
 from journeys.responses import parse
-from journeys.simulation import Decision, Note, Person, Scenario
-from journeys.tally import Result, priced
+from journeys.scenario import Decision, Note, Person, Scenario
+from journeys.steps.known import NO_ABILITIES, Abilities
+from journeys.steps.registry import effect_of
+from journeys.tally import Charge, Result, priced
 from segments import eventfilter, matching, page, resolve
 from segments.criteria import parse as read_criteria
 from segments.store import criteria_of
@@ -57,6 +60,7 @@ class Wanted:
     """Now, if None."""
     enter_within: timedelta = timedelta()
     prices: Mapping[str, float] = field(default_factory=dict)
+    """Of one message, by channel; the providers' own where none is given."""
     properties: Mapping[str, Any] = field(default_factory=dict)
     """Of the event by which the contact enters, for its messages; its latest such event if none are given."""
     most: int | None = None
@@ -131,7 +135,10 @@ def source_of(journey: str) -> bytes | None:
 
 
 async def plan_of(
-    connection: AsyncConnection, journey: str, source: bytes | str | None = None
+    connection: AsyncConnection,
+    journey: str,
+    source: bytes | str | None = None,
+    abilities: Abilities = NO_ABILITIES,
 ) -> tuple[Plan, tuple[str, ...]]:
     """The plan to be simulated, and what would keep it from being published.
 
@@ -139,6 +146,7 @@ async def plan_of(
         connection: an open transaction.
         journey: the name of a published journey, or of the file.
         source: the YAML, if it is not the published one that is meant.
+        abilities: what can be done here, by the settings.
 
     Raises:
         InvalidInput: the YAML is not a valid journey.
@@ -147,7 +155,7 @@ async def plan_of(
     if source is None:
         return (await store.find(connection, journey)).plan, ()
     written = loader.load(source, journey)
-    problems = await references.problems_of(connection, written)
+    problems = await references.problems_of(connection, written, abilities)
     return compiler.compile(written), tuple(str(problem) for problem in problems)
 
 
@@ -284,6 +292,10 @@ async def _facts(
         await _addresses(connection, world, channel, contacts)
         await _consents(connection, world, channel, purpose, contacts)
         await _ledger(connection, world, channel, contacts, scenario.start)
+        begin = datetime.fromtimestamp(scenario.start, UTC)
+        zones = {person.id: person.zone for person in people}
+        found = await charges(connection, channel, purpose, world.addresses[channel], zones, begin)
+        world.charges[(channel, purpose)] = found
     return people, world
 
 
@@ -388,6 +400,8 @@ class Installation:
         """(channel, address) to the reason."""
         self.consents: dict[tuple[str, str], dict[int, bool]] = {}
         """(channel, purpose) to contact to granted."""
+        self.charges: dict[tuple[str, str], dict[int, Charge]] = {}
+        """(channel, purpose) to contact to what a message costs."""
         self.values: dict[str, dict[int, Any]] = {name: {} for name in _read_attributes(plan)}
         """Attribute to contact to value."""
         self.sent_before: dict[tuple[int, str], list[float]] = defaultdict(list)
@@ -415,6 +429,10 @@ class Installation:
             return Decision("delay", "quiet hours or send window", decision.at.timestamp())
         return _SEND
 
+    def charge(self, person: Person, step: Send) -> Charge:
+        """As routing had it at the start."""
+        return self.charges[(step.channel, step.purpose)].get(person.id, _UNPRICED)
+
     def _lately(self, rules: Rules, contact: int, channel: str, at: float, supposed: Supposed) -> int:
         if rules.cap is None:
             return 0
@@ -438,6 +456,7 @@ class Installation:
 
 
 _SEND = Decision("send")
+_UNPRICED = Charge()
 
 
 def _repeated(rules: Rules, number: int, at: float, supposed: Supposed) -> bool:
@@ -455,7 +474,8 @@ def _rules(plan: Plan, step: Send) -> Rules:
 def _read_attributes(plan: Plan) -> set[str]:
     """The attributes whose values the simulation needs."""
     dates = {step.date.attribute for step in plan.steps if isinstance(step, Wait) and step.date is not None}
-    return dates | {name for step in plan.steps if isinstance(step, Update) for name, _ in step.scores}
+    acts = [(effect_of(step), step) for step in plan.steps if isinstance(step, Act)]
+    return dates | {name for effect, step in acts for name in effect.reads(effect.read(step))}
 
 
 async def _entry_properties(connection: AsyncConnection, plan: Plan, contact: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from core.cli import complaints, connected, console, load_settings, output, run
 from core.errors import InvalidInput, Problem
 from engine import simulating, simulating_screen
+from journeys.steps.known import Abilities
 from segments import words
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -61,7 +62,7 @@ async def _simulate(
     options["enter_within"] = _length(enter_over) if enter_over else timedelta()
     async with connected() as database:
         async with simulating.read_only(database) as connection:
-            plan, warnings = await simulating.plan_of(connection, journey, source)
+            plan, warnings = await simulating.plan_of(connection, journey, source, Abilities.of(load_settings()))
         wanted = simulating.Wanted(plan, warnings=warnings, **options)
         if wanted.contact is not None:
             story = await simulating.tell(database, load_settings(), wanted)

@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from core.access import require
 from core.errors import InvalidInput, Problem
 from engine import simulating
+from journeys.steps.known import Abilities
 from journeys.tally import Result
 
 router = APIRouter(prefix="/v1/journeys", tags=["journeys"])
@@ -82,7 +83,9 @@ async def simulate_journey(body: SimulateRequest, request: Request) -> SimulateA
         raise InvalidInput(Problem("give either segment or contact", "leave one of them out"))
     database = request.app.state.database
     async with simulating.read_only(database) as connection:
-        plan, warnings = await simulating.plan_of(connection, body.journey or "source", body.source)
+        plan, warnings = await simulating.plan_of(
+            connection, body.journey or "source", body.source, Abilities.of(request.app.state.settings)
+        )
     wanted = simulating.Wanted(
         plan,
         segment=body.segment,

@@ -42,7 +42,7 @@ def simulated(one: Simulated) -> Iterator[RenderableType]:
         yield f"Half of those who come to an end do so within {half}, nine in ten within {most}."
     if result.responses:
         yield _responses(result)
-    if any(row.price is not None for row in result.costs):
+    if any(row.price is not None or row.cost or row.currency for row in result.costs):
         yield _costs(result)
 
 
@@ -152,11 +152,14 @@ def _responses(result: Result) -> Table:
 
 
 def _costs(result: Result) -> Table:
-    table = _table("Cost", "channel", ">messages", ">price", ">cost")
+    table = _table("Cost", "channel", "provider", ">messages", ">price", ">without price", ">cost")
     for row in result.costs:
         price = "–" if row.price is None else f"{row.price:g}"
-        table.add_row(row.channel, f"{row.messages:,}", price, f"{row.cost:,.2f}")
-    table.add_row("[bold]together[/]", "", "", f"[bold]{result.cost:,.2f}[/]")
+        cost = f"{row.cost:,.2f} {row.currency or ''}".rstrip()
+        unpriced = f"{row.unpriced:,}" if row.unpriced else "–"
+        table.add_row(row.channel, escape(row.provider or "–"), f"{row.messages:,}", price, unpriced, cost)
+    together = "–" if result.cost is None else f"{result.cost:,.2f}"
+    table.add_row("[bold]together[/]", "", "", "", "", f"[bold]{together}[/]")
     return table
 
 

@@ -3,32 +3,14 @@
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from channels.policy import Reason
-from core.errors import InvalidInput
 from core.schema.messages import MessageState
-from journeys import picture
-from journeys.plan import (
-    Call,
-    Choose,
-    Delete,
-    End,
-    Enroll,
-    EventFilter,
-    Join,
-    Notify,
-    Parallel,
-    Plan,
-    Send,
-    Show,
-    Split,
-    Step,
-    Update,
-    Wait,
-)
-from segments import eventfilter
-from segments.criteria import parse
+from journeys import wording
+from journeys.plan import Act, Choose, Notify, Plan, Send, Split, Step, Wait
+from journeys.steps import wait
+from journeys.steps.registry import effect_of, told_of
+from journeys.wording import criteria, event
 
 _WAYS = {
     "entry": "entered",
@@ -129,42 +111,21 @@ def _waited(plan: Plan, step: Wait, to: int, kind: str) -> str:
         return " or ".join(event(plan.subscriptions[way.subscription].filter) for way in ways) + " came"
     if kind == "criteria":
         return " or ".join(criteria(plan, one.criteria) for one in step.watches if one.next == to) + ": it held"
-    over = "the time had come" if step.seconds is None else f"{picture.span(step.seconds)} were over"
-    missed = _ends(plan, step)
+    over = "the time had come" if step.seconds is None else f"{wording.span(step.seconds)} were over"
+    missed = wait.ends(plan, step)
     return over + (f" without {missed}" if missed else "")
 
 
-def doing(plan: Plan, step: Step, message: Any) -> str:  # noqa: PLR0911, PLR0912 - one line a kind
+def doing(plan: Plan, step: Step, message: Any) -> str:
     """What happened at a step. `message` is the ledger's row of this visit, if there is one."""
     match step:
-        case Send():
-            return _message(f"{step.channel} {step.template}", message, step.channel, step.purpose)
-        case Notify():
-            return _message(f"{step.channel} to {step.to}", message, step.channel, "staff")
-        case Wait():
-            return waiting(plan, step)
-        case Choose():
-            asked = "; or else: ".join(criteria(plan, criterion) for criterion, _ in step.branches)
-            return f"asked whether this holds: {asked}"
-        case Split():
-            return "was put into an arm of the split"
-        case Parallel():
-            return f"goes {len(step.branches)} ways at the same time"
-        case Join():
-            return "waits for the other branches" if step.mode == "all" else "the first branch to come goes on"
-        case Update():
-            return "was written on: " + picture.written(step)
-        case Call():
-            return f"asked {urlsplit(step.url).hostname}"
-        case Enroll():
-            return f"was let into {step.journey}"
-        case Show():
-            return f"is shown {step.template} in {step.slot}" if step.template else f"{step.slot} is hidden"
-        case Delete():
-            return "was erased"
-        case End():
-            return "reached the end"
-    raise TypeError(f"no such step: {step!r}")
+        case Act():
+            effect = effect_of(step)
+            return effect.done(effect.read(step))
+        case Send() | Notify():
+            purpose = step.purpose if isinstance(step, Send) else "staff"
+            return _message(told_of(step).done(plan, step), message, step.channel, purpose)
+    return told_of(step).done(plan, step)
 
 
 def _message(thing: str, message: Any, channel: str, purpose: str) -> str:
@@ -190,22 +151,6 @@ def reason(stored: str, channel: str, purpose: str) -> str:
     return f"{said} ({detail})" if detail else said
 
 
-def waiting(plan: Plan, step: Wait) -> str:
-    """How long a wait lasts, and what ends it before."""
-    ends = _ends(plan, step)
-    if step.date is not None:
-        until = f"until {picture.date_of(step.date)}"
-    elif step.window is not None:
-        until = f"until it is {picture.window(step.window)}"
-    elif step.local is not None:
-        until = f"until {picture.local_time(step.local)}"
-    elif step.seconds is not None:
-        until = f"for {picture.span(step.seconds)}"
-    else:
-        return f"waits for {ends}, as long as it takes" if ends else "waits for ever"
-    return f"waits {until}" + (f", or until {ends}" if ends else "")
-
-
 def held(plan: Plan, step: Send | Notify) -> str:
     """What a message that is not prepared yet may be waiting for."""
     rules, why = plan.rules, []
@@ -213,7 +158,7 @@ def held(plan: Plan, step: Send | Notify) -> str:
         if rules.quiet is not None:
             why.append(f"quiet hours from {rules.quiet[0]} to {rules.quiet[1]}")
         if rules.window is not None:
-            why.append(f"messages leave {picture.window(rules.window)}")
+            why.append(f"messages leave {wording.window(rules.window)}")
         if rules.per_minute is not None:
             why.append(f"at most {rules.per_minute:g} messages a minute")
     thing = step.template if isinstance(step, Send) else step.to
@@ -224,26 +169,6 @@ def ended_early(plan: Plan) -> str:
     """The events that would end the journey at once; empty if there are none."""
     said = [f"{event(one.filter)} ({one.outcome})" for one in plan.subscriptions if one.role in {"goal", "exit"}]
     return " or ".join(said)
-
-
-def criteria(plan: Plan, number: int) -> str:
-    """Criteria of a plan in words. Those of a version that knew others stay as they are written."""
-    try:
-        return parse(plan.criteria[number]).words()
-    except InvalidInput:
-        return str(plan.criteria[number])
-
-
-def event(given: EventFilter) -> str:
-    """An event and what must be true of it."""
-    name = given.event if given.event != "*" else "anything"
-    return f"{name} where {eventfilter.phrase(given.where)}" if given.where else name
-
-
-def _ends(plan: Plan, step: Wait) -> str:
-    ends = [event(plan.subscriptions[way.subscription].filter) for way in step.until]
-    ends += [criteria(plan, watch.criteria) for watch in step.watches]
-    return " or ".join(ends)
 
 
 def _shown(at: datetime) -> str:

@@ -46,7 +46,7 @@ async def choose(connection: AsyncConnection, version: Version, step: Split, req
     won = row.scalar_one_or_none()
     targets = {arm.name: arm.next for arm in step.arms}
     rows = await connection.execute(
-        text("select id, contact_id from enrollment where id = any(:ids)"),
+        text("select id, coalesce(merged_from, contact_id) as contact_id from enrollment where id = any(:ids)"),
         {"ids": [enrollment for enrollment, _ in request.members]},
     )
     seeds = {row.id: ids.seed(row.contact_id) for row in rows}

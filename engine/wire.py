@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from journeys.machine import Finish, Visit, Waiting
+from journeys.tokens import Branched, Finish, Visit, Waiting
 
 MAIN_QUEUE = "kaskad"
+LOG_QUEUE = "kaskad-log"
+"""The task queue of those who wait for the router; they hold no place that work needs."""
 
 
 def cohort_workflow_id(cohort_id: int) -> str:
@@ -109,12 +111,22 @@ class RecordRequest:
     over: bool
     """Nobody is left in the cohort."""
     moved: list[list[Any]] | None = None
-    """[enrollment, step, due or null] of all who came to this version together; first of all."""
+    """[enrollment, step, due or null, steps of its branches, the end of each one's wait or null] of all who came to
+    this version together; first of all."""
     orders: list[list[Any]] = field(default_factory=list)
     """[order, why it was refused or null]"""
+    branches: list["Branches"] = field(default_factory=list)
 
-    def note(self, visits: Iterable[Visit], waits: Iterable[Waiting], finished: Iterable[Finish]) -> None:
+    def note(
+        self,
+        visits: Iterable[Visit],
+        waits: Iterable[Waiting],
+        finished: Iterable[Finish],
+        branched: Iterable[Branched],
+    ) -> None:
         """Add what the machine has decided."""
+        for (visit, steps, ends), ids in _grouped(branched, lambda row: (row.visit, row.steps, row.ends)):
+            self.branches.append(Branches(visit, list(steps), list(ends), ids))
         for (visit, step, at, via), ids in _grouped(visits, lambda row: (row.visit, row.step, row.at, row.via)):
             self.visits.append(Arrivals(visit, step, at, via, ids))
         for (visit, due), ids in _grouped(waits, lambda row: (row.visit, row.due)):
@@ -124,7 +136,8 @@ class RecordRequest:
 
     def says_something(self) -> bool:
         """Whether there is anything to write."""
-        return bool(self.visits or self.waits or self.finished or self.orders or self.moved is not None)
+        told = self.visits or self.waits or self.finished or self.branches or self.orders
+        return bool(told or self.moved is not None)
 
 
 @dataclass
@@ -145,6 +158,16 @@ class Waits:
 
     visit: int
     due: float | None
+    enrollments: list[int]
+
+
+@dataclass
+class Branches:
+    """Enrollments whose branches stand on these steps, and when each one's wait ends. No steps: they have met."""
+
+    visit: int
+    steps: list[int]
+    ends: list[float | None]
     enrollments: list[int]
 
 
@@ -193,8 +216,6 @@ class HandOver:
     version_id: int = 0
     """Whose rules hold for the messages."""
     step: int = 0
-    remainder: bool = False
-    """Whether these are what an earlier call left over."""
 
 
 @dataclass
@@ -219,6 +240,24 @@ class HandedOver:
     """[enrollment, visit] of the messages that have no final word yet."""
     wait: float
     """After how many seconds they can be tried again."""
+    moved: dict[str, list[list[int]]] = field(default_factory=dict)
+    """[enrollment, visit] of those that another provider is to carry, by its name."""
+
+
+@dataclass
+class Listen:
+    """Asks whether the router has told of everything in the log."""
+
+    end: int | None = None
+    """How far it has to have come; without it, to where the log ends now."""
+
+
+@dataclass
+class Listened:
+    """Whether it has."""
+
+    end: int
+    heard: bool
 
 
 @dataclass
@@ -240,7 +279,7 @@ class Places:
     """[enrollment, visit, step or time, via]"""
 
 
-_Row = TypeVar("_Row", Visit, Waiting, Finish)
+_Row = TypeVar("_Row", Visit, Waiting, Finish, Branched)
 _Key = TypeVar("_Key")
 
 

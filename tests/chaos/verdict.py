@@ -15,9 +15,8 @@ from tests.chaos.sink import Taken
 from tests.chaos.story import Person
 
 FINAL = (MessageState.SKIPPED, MessageState.IN_DOUBT, MessageState.FAILED, MessageState.ACCEPTED)
-GRACE_SECONDS = 30.0
-"""An event that was committed less than this before its wait ran out may have come too late: while router and Temporal
-are dead nobody carries it to the workflow, whose time goes on."""
+COMMIT_SECONDS = 2.0
+"""An event's received_at is when its transaction began. What counts is its commit, so much later at the most."""
 
 
 @dataclass(frozen=True)
@@ -191,22 +190,21 @@ def _path_defects(person: Person, run: Run, facts: Facts, wait_seconds: float, c
             yield f"enrollment {run.id} waited {waited:.1f} s, not {wait_seconds}"
     if run.outcome == person.outcome:
         return
-    late = _answered_late(person, run, facts)
+    late = _answered_late(person, run, facts, wait_seconds)
     if late is None or run.outcome != "silent":
         yield f"contact {person.number} ({person.act}) ended {run.outcome}, not {person.outcome}"
-    elif late < -GRACE_SECONDS:
-        yield f"contact {person.number} ({person.act}) ended silent though it answered {-late:.0f} s in time"
+    elif late < -COMMIT_SECONDS:
+        yield f"contact {person.number} ({person.act}) ended silent though it answered {-late:.1f} s in time"
     else:
         counts["answers that came too late"] += 1
 
 
-def _answered_late(person: Person, run: Run, facts: Facts) -> float | None:
-    """By how many seconds the contact's answer came after the wait had run out (or, for a goal, after the end)."""
+def _answered_late(person: Person, run: Run, facts: Facts, wait_seconds: float) -> float | None:
+    """By how many seconds the contact's answer came after the time at which its wait ended, at the earliest."""
     answers = facts.events.get(f"answer-{person.number}")
     if not answers or len(run.visits) < 3:
         return None
-    over = run.visits[2] if person.act == "returns" else run.visits[-1]
-    return (answers[0][1] - over[3]).total_seconds()
+    return (answers[0][1] - run.visits[1][3]).total_seconds() - wait_seconds
 
 
 def _letter_defects(people: Sequence[Person], facts: Facts, counts: Counter[str]) -> Iterator[str]:

@@ -2,7 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from core.clock import now
+from core.errors import InvalidInput
+from segments import store as segments
 from tests.engine.steps_world import World
 
 SCORE = "journey: hot\nsteps:\n  - {id: score, score: {points: 5, patience: -1.5}}\n"
@@ -34,6 +38,40 @@ async def test_tags_and_consents_are_written(world: World) -> None:
     rows = await world.run("select channel, purpose, granted from consent order by 1")
     assert [tuple(row) for row in rows] == [("email", "marketing", False), ("sms", "news", True)]
     assert (await world.run("select source from consent_record limit 1"))[0].source == "journey"
+
+
+async def test_contacts_are_put_on_lists_and_taken_off(world: World) -> None:
+    async with world.database.begin() as connection:
+        for source in ("segment: vip\nlist: []\n", "segment: trial\nlist: []\n"):
+            await segments.publish(connection, source)
+    version = await world.publish("journey: l\nsteps:\n  - {id: it, segment: {add: vip, remove: trial}}\n")
+    anna, boris, gone = await world.contact(), await world.contact(), await world.contact()
+    async with world.database.begin() as connection:
+        await segments.add_members(connection, "trial", [anna])
+    members = await world.enroll(version, anna, boris, gone)
+    await world.run("delete from contact where id = :id", id=gone)
+    for _ in range(2):
+        acted = await world.act(version, "it", [(one, 1) for one in members])
+        assert [row[2:] for row in acted.went] == [[1, "next"]] * 3
+    on = await world.run("select s.name, m.contact_id from segment_member m join segment s on s.id = m.segment_id")
+    assert sorted((row.name, row.contact_id) for row in on) == [("vip", anna), ("vip", boris)]
+
+
+async def test_only_lists_that_exist_can_be_named(world: World) -> None:
+    async with world.database.begin() as connection:
+        await segments.publish(connection, "segment: vip\nlist: []\n")
+        await segments.publish(connection, "segment: tagged\ncriteria: {contact.tags: x}\n")
+    steps = "  - segment: {add: [vpi, tagged], remove: nowhere}\n"
+    with pytest.raises(InvalidInput) as caught:
+        await world.publish(f"journey: l\nsteps:\n{steps}")
+    assert [str(one) for one in caught.value.problems] == [
+        "line:3:21: there is no segment vpi (did you mean vip?)",
+        "line:3:26: the members of tagged follow from its criteria (name a segment that is a list)",
+        "line:3:35: there is no segment nowhere (publish it first)",
+    ]
+    for wrong in ("{}", "{add: vip, remove: vip}"):
+        with pytest.raises(InvalidInput, match=r"no segment is named|added and removed at once"):
+            await world.publish(f"journey: l\nsteps:\n  - segment: {wrong}\n")
 
 
 async def test_delete_erases_the_contact_and_ends_the_enrollment(world: World) -> None:

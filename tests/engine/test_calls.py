@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest_asyncio
 
+from channels.keys import webhook_key
 from core.database import Database
 from core.outbound import signature
 from core.settings import Settings
 from engine.acting import Acting
-from engine.calls import webhook_key
 from engine.versions import Version
 from tests.core.test_outbound import Server, reply, server
 from tests.engine.steps_world import World

@@ -87,7 +87,7 @@ async def _inside(database: Database) -> list[int]:
 
 
 async def _settle(tracker: comings.Tracker) -> None:
-    while await tracker.track():
+    while await tracker.track() or await tracker.sweep():
         pass
 
 

@@ -15,6 +15,8 @@ from engine import history, telling
 from journeys import store
 from journeys.plan import Choose, Plan, Send, Wait
 
+pytestmark = pytest.mark.usefixtures("email_provider")
+
 JOURNEY = """
 journey: told
 enter: {event: asked}
@@ -83,9 +85,9 @@ def test_waits_say_how_long_and_for_what(plan: Plan) -> None:
     pause, morning = plan.steps[number(plan, "pause")], plan.steps[number(plan, "morning")]
     assert isinstance(pause, Wait)
     assert isinstance(morning, Wait)
-    assert telling.waiting(plan, pause) == "waits for 4 hours, or until answered where score is at least 3"
-    assert telling.waiting(plan, morning) == "waits until 10:00 on weekdays, in the contact's time zone"
-    assert telling.waiting(plan, Wait(id="w", next=0, until=pause.until)) == (
+    assert telling.doing(plan, pause, None) == "waits for 4 hours, or until answered where score is at least 3"
+    assert telling.doing(plan, morning, None) == "waits until 10:00 on weekdays, in the contact's time zone"
+    assert telling.doing(plan, Wait(id="w", next=0, until=pause.until), None) == (
         "waits for answered where score is at least 3, as long as it takes"
     )
 
@@ -153,8 +155,7 @@ async def test_a_history_from_the_tables(database: Database) -> None:
         ),
         ("pause", "went on; waits for 4 hours, or until answered where score is at least 3"),
     ]
-    assert told.waits_until == due
-    assert told.waits_for == (
-        "waits for 4 hours, or until answered where score is at least 3; the journey ends at once upon "
-        "order.paid where cart_id is the cart_id of the entry (bought)"
-    )
+    assert told.waits == [
+        history.Waiting("pause", due, "waits for 4 hours, or until answered where score is at least 3")
+    ]
+    assert told.ends_upon == "order.paid where cart_id is the cart_id of the entry (bought)"

@@ -41,7 +41,7 @@ async def _move(here: Installation, source: str, placement: dict[str, str]) -> N
         await store.publish(connection, source, move=True, placement=placement)
 
 
-async def _spread_until(here: Installation, statement: str) -> None:
+async def spread_until(here: Installation, statement: str) -> None:
     """Let the router's duty work until a query gives rows."""
     duty = moves.Moves(here.database, here.router._cohorts, here.versions)
     for _ in range(400):
@@ -78,7 +78,7 @@ async def test_a_new_version_comes_while_contacts_wait_and_while_a_letter_is_und
         await here.router.round()
         await asyncio.sleep(0.02)
     await _move(here, SECOND, {"hello": "greeting", "pause": "patience"})
-    await _spread_until(here, "select 1 from enrollment e join journey j on j.id = e.journey_id "
+    await spread_until(here, "select 1 from enrollment e join journey j on j.id = e.journey_id "
                         "where e.version_id = j.version_id having count(*) = 4")  # fmt: skip
     gate.set()
     for contact in (*waiting, sending):
@@ -94,7 +94,7 @@ async def test_those_who_are_moved_hear_what_the_new_version_listens_to(here: In
     await here.enter("long", anna)
     await here.until("select 1 from enrollment where step = 1")
     await _move(here, SECOND.replace("1s", "2h"), {"pause": "patience"})
-    await _spread_until(here, "select 1 from enrollment e join journey j using (version_id)")
+    await spread_until(here, "select 1 from enrollment e join journey j using (version_id)")
     await here.happen("paid", anna)
     assert await here.outcome("long", anna) == "paid"
     (enrollment,) = await here.run("select id from enrollment")
@@ -115,7 +115,7 @@ async def test_by_hand(here: Installation) -> None:
     async with here.database.begin() as connection:
         await moves.order(connection, first, step="last")
         await moves.order(connection, second, outcome="refunded")
-    await _spread_until(here, "select 1 from enrollment_order where done_at is not null having count(*) = 2")
+    await spread_until(here, "select 1 from enrollment_order where done_at is not null having count(*) = 2")
     assert await here.outcome("long", anna) == "done"
     assert await here.outcome("long", boris) == "refunded"
     assert _letters(here) == {f"c{anna}@example.com": 2, f"c{boris}@example.com": 1}

@@ -23,6 +23,8 @@ from journeys import store
 from journeys.edits import Unplaced, placed
 from studio.api import create_app
 
+pytestmark = pytest.mark.usefixtures("email_provider")
+
 FIRST = """\
 journey: hello
 enter: {event: cart.left}
@@ -300,3 +302,18 @@ async def test_over_http(ready: Database, settings: Settings) -> None:
         assert (await client.post(f"/v1/enrollments/{number}/move", json={"step": "no"})).status_code == 422
         assert (await client.post("/v1/journeys/hello/stop?finish=true")).json()["state"] == "finishing"
         assert (await client.post("/v1/journeys/hello/enter", json={"contacts": ["2"]})).status_code == 409
+
+
+async def test_an_order_waits_until_the_cohort_knows_the_contact(ready: Database, settings: Settings) -> None:
+    """Contacts that merge end enrollments that may be only just entering."""
+    async with ready.begin() as connection:
+        first = await store.publish(connection, FIRST)
+        (number,) = await _enroll(connection, settings, first.version_id, {1: None})
+        await connection.execute(insert(enrollment_order).values(enrollment_id=number, cohort_id=1, outcome="merged"))
+    told = Told()
+    spreading = moves.Moves(ready, told, Versions())  # type: ignore[arg-type]
+    assert await spreading.spread() == 0
+    async with ready.begin() as connection:
+        await connection.execute(update(enrollment).values(state="active"))
+    assert await spreading.spread() == 1
+    assert [news.orders for _, news in told.news] == [[Order(1, number, None, "merged")]]

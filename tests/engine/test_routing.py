@@ -78,7 +78,7 @@ def route(
     )
     for item in events:
         work.take(item)
-    return work.routed
+    return work.end()
 
 
 def running(number: int = 50, key: str = "a", **changes: Any) -> Enrolled:
@@ -224,8 +224,10 @@ def test_a_watch_hears_every_event_and_closes_nothing() -> None:
     watch = Subscription(role="watch", filter=EventFilter(event=ANY_EVENT))
     watching = plan.model_copy(update={"subscriptions": (*plan.subscriptions, watch)})
     one = Version(3, 1, "unfinished", watching, {})
-    routed = route([event(10, "page.viewed"), event(11, "changed", application="a")], [running()], one)
-    assert routed.heard == [(10, 50, 2, 3), (11, 50, 0, 3), (11, 50, 2, 3)]
+    happened = [event(10, "page.viewed"), event(11, "changed", application="a"), event(12, "page.viewed", contact=2)]
+    routed = route(happened, [running(), running(51, contact_id=2)], one)
+    # Of the first contact's events the last is told.
+    assert routed.heard == [(11, 50, 0, 3), (11, 50, 2, 3), (12, 51, 2, 3)]
     assert routed.closed == {}
 
 

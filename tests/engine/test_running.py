@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,11 +24,14 @@ from engine import entering, history, winners
 from engine.activities import Activities
 from engine.cohort import CohortWorkflow
 from engine.cohorts import Cohorts
+from engine.listening import Listening
 from engine.router import Router
 from engine.versions import Versions
-from engine.wire import MAIN_QUEUE
+from engine.wire import LOG_QUEUE, MAIN_QUEUE
 from journeys import store
 from tests.channels.world import LETTER, Recorder
+from tracker.event_files import Options
+from tracker.importing import import_events
 
 
 @dataclass
@@ -132,6 +136,7 @@ async def _served(database: Database, settings: Settings, environment: WorkflowE
     try:
         async with (
             Worker(client, task_queue=MAIN_QUEUE, workflows=[CohortWorkflow], activities=work),
+            Worker(client, task_queue=LOG_QUEUE, activities=[Listening(database).listen]),
             Worker(client, task_queue="provider-main", activities=[activities.deliver]),
         ):
             yield versions
@@ -319,6 +324,20 @@ async def test_history_says_what_happened_in_words(here: Installation) -> None:
     said = [moment.what for moment in found.moments]
     assert "entered; goes 2 ways at the same time" in said
     assert "began the branch left; waits until the contact's ends" in said
-    assert "there is no such date; was written on: tag endless" in said
+    assert "there is no such date; was tagged: endless" in said
     assert any(line.startswith("the branches have met; waits") for line in said), said
-    assert found.waits_for is not None and "until x or has the tag vip" in found.waits_for
+    assert ["until x or has the tag vip" in wait.what for wait in found.waits] == [True]
+
+
+async def test_past_events_that_are_imported_begin_nothing(here: Installation, tmp_path: Path) -> None:
+    await here.publish("journey: past\nenter: {event: cart.left}\nsteps:\n  - {wait: 1h}\n")
+    file = tmp_path / "past.jsonl"
+    line = '{"event": "cart.left", "contact": {"email": "a@x.com"}, "at": "%s"}\n'
+    await asyncio.to_thread(file.write_text, line % (now() - timedelta(days=200)).isoformat() * 3)
+    await import_events(here.database, file)
+    contact = await here.contact()
+    await here.happen("cart.left", contact)
+    rows = await here.until("select contact_id from enrollment")
+    assert [row.contact_id for row in rows] == [contact]
+    await import_events(here.database, file, Options(live=True))
+    await here.until("select contact_id from enrollment where contact_id <> :contact", contact=contact)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from temporalio.testing import ActivityEnvironment
 
 import contacts
-from channels import Delivery, providers, templates
+from channels import Delivery, providers, tariffs, templates, trying
 from core.clock import now
 from core.database import Database
 from core.errors import InvalidInput, NotFound
@@ -27,8 +28,9 @@ from engine.simulating_screen import bar
 from engine.versions import Versions
 from engine.wire import HandOver, RecordRequest, StepRequest
 from journeys import store
-from journeys.machine import Batch, Heard, Input, Join, Tokens, Went, advance
+from journeys.machine import advance
 from journeys.plan import Choose, Plan, Send
+from journeys.tokens import Batch, Heard, Input, Join, Tokens, Went
 
 JOURNEY = """
 journey: compare
@@ -141,7 +143,7 @@ class Engine:
             turn = advance(found.plan, tokens, moment, inputs)
             tokens = turn.tokens
             record = RecordRequest(1, found.version_id, [], [], [], over=False)
-            record.note(turn.visits, turn.waits, turn.finished)
+            record.note(turn.visits, turn.waits, turn.finished, turn.branched)
             await self.environment.run(self.activities.record, record)
             inputs = [
                 one for batch in turn.batches for one in await self._act(found.version_id, found.plan, batch, moment)
@@ -223,6 +225,27 @@ async def test_nothing_is_written(installed: Database, settings: Settings) -> No
     assert done.result.cost == 0.5 * sum(done.result.sent().values()) > 0
     await simulating.tell(installed, settings, await wanted(installed, segment=None, contact="1"))
     assert await counts() == before
+
+
+async def test_messages_cost_what_the_dry_run_says(installed: Database, settings: Settings) -> None:
+    async with installed.begin() as connection:
+        await providers.add(connection, settings, "dear", "blackhole://")
+        corporate = tariffs.NewRoute("dear", tier=0, operators=["example.com"], purposes=["transactional"])
+        await tariffs.add_route(connection, corporate)
+        prices = [tariffs.NewPrice("main", Decimal("0.25"), "EUR"), tariffs.NewPrice("dear", Decimal(3), "EUR")]
+        await tariffs.import_prices(connection, list(enumerate(prices)), "prices.csv")
+    done = await simulating.simulate(installed, await wanted(installed, responses="answered=1@=1h"))
+    sent = done.result.sent()
+    costs = {row.provider: (row.messages, row.cost, row.currency) for row in done.result.costs}
+    # The letter is for marketing, the thanks are transactional and go by the other provider.
+    assert costs == {
+        "main": (sent["letter"], 0.25 * sent["letter"], "EUR"),
+        "dear": (sent["thanks"], 3.0 * sent["thanks"], "EUR"),
+    }
+    async with simulating.read_only(installed) as connection:
+        among = await trying.load(connection, "email")
+        tried = await trying.page(connection, "email", "marketing", [1], among, now())
+    assert [(one.provider, one.cost) for one in tried] == [("main", Decimal("0.25"))]
 
 
 async def test_the_transaction_refuses_to_write(installed: Database) -> None:

@@ -25,6 +25,7 @@ from studio.stack.scratch import scratch_server
 from studio.stack.supervisor import running_stack
 from studio.stack.temporal import EmbeddedTemporal, plain
 from tests.engine.world import World, letterbox, publish_letters
+from tests.peers import missing_peer
 
 JOURNEY = """
 journey: patience
@@ -108,7 +109,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
             ["mount", "-t", "tmpfs", "-o", "size=700m,mode=755", "tmpfs", str(place)], check=True, capture_output=True
         )
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"needs the right to mount a file system (root): {error}")
+        reason = f"needs the right to mount a file system (root): {error}"
+        if os.geteuid() == 0:
+            missing_peer(reason)
+        pytest.skip(reason)
     try:
         yield place
     finally:

@@ -13,8 +13,10 @@ from sqlalchemy.engine import make_url
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from channels import attempt, contents, providers
 from channels.policy import Reason
-from contacts import suppressions
+from channels.rendering import TemplateCache
+from contacts import profiles, suppressions
 from core import temporal
 from core.database import Database
 from core.ids import seed
@@ -24,6 +26,7 @@ from engine import broadcasts, entering, history
 from engine.cohorts import Cohorts
 from engine.entries import Cohort, Placed
 from engine.versions import Versions
+from engine.wire import cohort_workflow_id
 from journeys import machine, store
 from journeys.calendar import next_local
 from journeys.plan import LocalTime, Split
@@ -138,6 +141,135 @@ async def test_reference_journey_by_events_with_correlation(world: World) -> Non
         (story,) = await history.of_contact(connection, silent, name)
     assert [moment.step for moment in story.moments][:2] == ["letter", "wait"]
     assert story.moments[-1].what == "finished at an end step: silent"
+
+
+async def test_answer_of_before_the_time_out_counts_though_the_router_was_away(world: World) -> None:
+    name = unique("away")
+    await world.publish(reference(name, wait="2s"))
+    silent, returns, submits = await world.contacts(3, city="Moscow")
+    for contact in (silent, returns, submits):
+        await world.happen(f"{name}.saved", contact, status="draft", application_id=contact)
+    await world.until_at(name, "wait", 3)
+    await world.stop("router")
+    await world.happen(f"{name}.changed", returns, application_id=returns)
+    await world.happen(f"{name}.submitted", submits, application_id=submits)
+    rows = await world.run("select max(cohort_id) from enrollment where contact_id = :contact", contact=silent)
+    cohort = world.client.get_workflow_handle(cohort_workflow_id(rows[0][0]))
+
+    async def asks() -> bool:
+        pending = (await cohort.describe()).raw_description.pending_activities
+        return [one.activity_type.name for one in pending] == ["listen"]
+
+    await world.until(asks)  # the wait has run out
+    world.start("router")
+    wanted = {silent: ["silent"], returns: ["returned"], submits: ["submitted"]}
+    await world.until_outcomes(name, wanted)
+    assert world.letters(silent) == ["first", "second"]
+    assert world.letters(returns) == world.letters(submits) == ["first"]
+
+
+async def test_paused_provider_keeps_no_activity_open(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "PAUSED_WAIT", timedelta(seconds=1))
+    name = unique("closed")
+    await world.publish(one_letter(name, f"{{event: {name}.come}}"))
+    (contact,) = await world.contacts(1)
+    await world.run("update provider set state = 'paused'")
+    await world.happen(f"{name}.come", contact)
+    await world.until_at(name, "letter", 1)
+    rows = await world.run("select max(cohort_id) from enrollment where contact_id = :contact", contact=contact)
+    cohort = world.client.get_workflow_handle(cohort_workflow_id(rows[0][0]))
+
+    async def rests() -> bool:
+        history = await cohort.fetch_history()
+        asked = [
+            event.event_id
+            for event in history.events
+            if event.activity_task_scheduled_event_attributes.activity_type.name == "deliver"
+        ]
+        ended = [event.activity_task_completed_event_attributes.scheduled_event_id for event in history.events]
+        return len(set(asked) & set(ended)) > 1
+
+    await world.until(rests)
+    assert world.letters(contact) == []
+    await world.run("update provider set state = 'active'")
+    await world.until_outcomes(name, {contact: ["sent"]})
+    assert world.letters(contact) == ["first"]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_letters_of_a_provider_that_is_down_leave_by_another(world: World, killed: bool) -> None:
+    """Each of them once, also if the worker dies in the middle of passing them on."""
+    name, down = unique("failover"), unique("down")
+    url = f"smtp://127.0.0.1:{free_port()}"
+    async with world.database.begin() as connection:
+        await providers.add(connection, world.settings, down, url, {"failover_after": "0"})
+    await world.run("insert into route (provider_id, tier) select id, 0 from provider where name = :down", down=down)
+    await world.publish(one_letter(name, f"{{event: {name}.come}}"))
+    contacts = await world.contacts(60)
+    for contact in contacts:
+        await world.happen(f"{name}.come", contact)
+
+    async def some_moved() -> bool:
+        return bool(await world.run("select from message where tried is not null and contact_id = any(:ids)",
+                                    ids=contacts))  # fmt: skip
+
+    if killed:
+        await world.until(some_moved)
+        await world.break_off("worker")
+        world.start("worker")
+    await world.until_outcomes(name, {contact: ["sent"] for contact in contacts})
+    rows = await world.run(
+        "select p.name, m.state, m.tried is not null as moved from message m join provider p on p.id = m.provider_id "
+        "where contact_id = any(:ids)", ids=contacts,
+    )  # fmt: skip
+    async with world.database.begin() as connection:
+        await providers.set_state(connection, down, "removed")
+    sent = {contact: world.letters(contact) for contact in contacts}
+    doubtful = sum(row.state == MessageState.IN_DOUBT for row in rows)
+    assert all(letters in (["first"], []) for letters in sent.values())
+    assert sum(letters == [] for letters in sent.values()) <= doubtful
+    assert {row.name for row in rows if row.state == MessageState.ACCEPTED} == {"default"}
+    assert killed or doubtful == 0
+    assert any(row.moved for row in rows)
+
+
+async def test_a_journey_that_has_spent_its_budget_pauses_itself(world: World) -> None:
+    name = unique("budget")
+
+    async def ready() -> bool:
+        return bool(await world.run("select from provider where name = 'default'"))
+
+    await world.until(ready)
+    await world.run("insert into price (provider_id, amount, currency) select id, 0.5, 'EUR' from provider "
+                    "where name = 'default'")  # fmt: skip
+    try:
+        await world.publish(one_letter(name, f"{{event: {name}.come}}") + "limits: {budget: 2}\n")
+        contacts = await world.contacts(6)
+        for contact in contacts:
+            await world.happen(f"{name}.come", contact)
+
+        async def paused() -> bool:
+            rows = await world.run("select paused_because from journey where name = :name and state = 'paused'",
+                                   name=name)  # fmt: skip
+            return bool(rows) and "its budget of 2 is spent" in rows[0].paused_because
+
+        await world.until(paused)
+
+        async def four_sent() -> bool:
+            return sum(world.letters(contact) == ["first"] for contact in contacts) == 4
+
+        await world.until(four_sent)
+        rows = await world.run("select spent from journey_spending s join journey j on j.id = s.journey_id "
+                               "where j.name = :name", name=name)  # fmt: skip
+        assert rows[0].spent == 2
+        reasons = await world.run("select distinct reason from message where contact_id = any(:ids) and state = 15",
+                                  ids=contacts)  # fmt: skip
+        assert {row.reason for row in reasons} <= {str(Reason.OVER_BUDGET)}
+        await world.set_state(name, "active")
+        rows = await world.run("select paused_because from journey where name = :name", name=name)
+        assert rows[0].paused_because is None
+    finally:
+        await world.run("delete from price")
 
 
 async def test_entering_by_hand_by_list_and_by_segment(world: World) -> None:
@@ -536,3 +668,32 @@ async def test_stopping_a_role_is_prompt(world: World) -> None:
     assert loop.time() - begun < 20
     world.start("worker")
     world.start("router")
+
+
+async def test_a_consent_that_is_asked_for_is_confirmed_by_the_letters_page(world: World) -> None:
+    async with world.database.begin() as connection:
+        asked = profiles.ConsentItem("email", "marketing", True, confirm=True)
+        people = [
+            profiles.Item({"email": f"{language}@ask.example"}, language=language, consents=[asked])
+            for language in ("en", "ru-RU")
+        ]
+        found = [one.contact_id or 0 for one in await profiles.upsert(connection, people)]
+
+    async def asked_both() -> bool:
+        return {"en@ask.example", "ru-RU@ask.example".lower()} <= set(world.box.subjects)
+
+    await world.until(asked_both)
+    rows = await world.run(
+        "select id, created_at, purpose from message where contact_id = any(:ids) order by contact_id",
+        ids=found,
+    )
+    assert [row.purpose for row in rows] == ["transactional"] * 2
+    async with world.database.begin() as connection:
+        letters = [
+            await contents.again(connection, world.settings, TemplateCache(), row.id, row.created_at) for row in rows
+        ]
+    english, russian = (letter.rendered for letter in letters if letter)
+    assert english.subject == "Please confirm that you agree"
+    assert russian.subject == "Подтвердите, пожалуйста, своё согласие"
+    assert "К подтверждению" in russian.html and "/s/" in russian.html and "/t/c/" not in russian.html
+    assert "/s/" in english.text

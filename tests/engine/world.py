@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from temporalio.client import Client
 
-from channels import templates
+from channels import providers, templates
 from core import eventlog
 from core.clock import now
 from core.database import Database
@@ -141,6 +141,7 @@ class World:
     async def publish(self, journey: str, hasten: float = 1.0) -> int:
         """Publish a journey; gives the version's number."""
         async with self.database.begin() as connection:
+            await providers.ensure_default(connection, self.settings)
             return (await store.publish(connection, journey, "journey.yaml", "test", hasten)).version_id
 
     async def happen(self, event: str, contact: int, **properties: Any) -> None:
