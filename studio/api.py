@@ -2,7 +2,7 @@
 
 import asyncio
 import importlib.metadata
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -15,13 +15,19 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 import channels.email.routes
+import channels.hooks
+import channels.message_routes
+import channels.provider_routes
 import channels.routes
 import contacts.routes
 import engine.routes
 import engine.simulating_routes
 import journeys.routes
+import reports.routes
+import segments.routes
 import studio.demo.routes
 import tracker.routes
+import tracker.site_routes
 from channels.email import mailbox
 from core import access, metrics, migrate
 from core.database import Database
@@ -29,15 +35,22 @@ from core.errors import DatabaseUnavailable
 from core.settings import Settings
 from studio import pages, problems
 from studio.guard import Guard, Lane, Upload
+from studio.kept import Kept
 
 # For programs, and for people who got a letter; each route asks for what it needs itself.
 _OPEN_ROUTERS = (
     tracker.routes.router,
+    tracker.site_routes.router,
     contacts.routes.router,
     journeys.routes.router,
+    segments.routes.router,
     engine.routes.router,
     engine.simulating_routes.router,
     channels.routes.router,
+    channels.message_routes.router,
+    channels.provider_routes.router,
+    channels.hooks.router,
+    reports.routes.router,
 )
 # Pages that only whoever runs this installation may see.
 _INNER_ROUTERS = (channels.email.routes.router, studio.demo.routes.router)
@@ -90,6 +103,7 @@ def create_app(settings: Settings, database: Database, temporal: Client | None =
     app.state.settings = settings
     app.state.database = database
     app.state.temporal = temporal
+    app.state.kept = Kept()
     problems.install(app)
     app.include_router(health)
     app.include_router(pages.router)
@@ -115,8 +129,11 @@ class _Api(FastAPI):
         """The app with what stands before it."""
         settings: Settings = self.state.settings
         uploads = {"/v1/contacts/import": Upload(settings.import_bytes_limit + _FORM_BYTES, "contacts:write")}
-        lane = Lane(super().build_middleware_stack(), _HOT)
+        lane = Lane(super().build_middleware_stack(), self._hot)
         return Guard(lane, settings.request_bytes_limit, uploads, self.state.database)
+
+    def _hot(self, method: str, path: str) -> Callable[[Request], Awaitable[Response]] | None:
+        return _HOT.get((method, path)) or tracker.site_routes.handler(self, method, path)
 
     def openapi(self) -> dict[str, Any]:
         """The document, made once."""

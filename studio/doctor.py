@@ -57,6 +57,7 @@ async def examine(settings: Settings) -> list[Finding]:
     """Look at everything. Nothing is changed, and no error escapes: what does not answer is a finding."""
     return [
         *_data_folder(settings),
+        *_secret_key(settings),
         *await _database(settings),
         *await _temporal(settings),
         *_roles(settings),
@@ -75,6 +76,11 @@ def table(findings: Sequence[Finding]) -> Table:
 
 def _data_folder(settings: Settings) -> Iterator[Finding]:
     data = settings.data.absolute()
+    if not data.is_dir() and settings.database and settings.temporal:
+        yield Finding(
+            "data folder", Verdict.GOOD, f"{data} does not exist, nor is it needed: the servers are elsewhere"
+        )
+        return
     if not data.is_dir():
         yield Finding("data folder", Verdict.BROKEN, f"{data} does not exist", "start Kaskad once with `kaskad up`")
         return
@@ -84,6 +90,21 @@ def _data_folder(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("data folder", Verdict.GOOD, str(data))
     yield space(shutil.disk_usage(data).free)
+
+
+def _secret_key(settings: Settings) -> Iterator[Finding]:
+    if settings.secret_key is None and settings.database and not _is_embedded(settings):
+        words = f"none is set, so that this machine has its own in {settings.data.absolute() / 'secret.key'}"
+        mend = (
+            "if roles run on several machines, set the same KASKAD_SECRET_KEY on each: links and passwords depend on it"
+        )
+        yield Finding("secret key", Verdict.DOUBTFUL, words, mend)
+
+
+def _is_embedded(settings: Settings) -> bool:
+    """Whether the database is that of `kaskad up` over this data folder."""
+    there = running.read(settings.data)
+    return there is not None and there.database == settings.database
 
 
 def space(free: int) -> Finding:
@@ -103,18 +124,38 @@ async def _database(settings: Settings) -> list[Finding]:
     database = Database(settings.database, pool=1)
     try:
         async with asyncio.timeout(20):
-            return [
-                await _server(database),
-                await _schema(database),
-                await _partitions(database),
-                await _clock(database),
-                *await _providers(database, settings),
-            ]
+            found = [await _server(database), await _clock(database), await _schema(database)]
+            if not any(one.is_broken for one in found):
+                found += [await _partitions(database), *await _providers(database, settings)]
+            return found
     except (KaskadError, TimeoutError) as error:
-        mend = "check KASKAD_DATABASE and whether the server runs; the embedded one logs to logs/postgres.log"
-        return [Finding("database", Verdict.BROKEN, str(error).splitlines()[0] if str(error) else "no answer", mend)]
+        words = " ".join(str(error).split()) or "no answer"
+        embedded = "see logs/postgres.log in the data folder"
+        mend = embedded if _is_embedded(settings) else database_mend(words)
+        return [Finding("database", Verdict.BROKEN, words, mend)]
     finally:
         await database.close()
+
+
+_DATABASE_MENDS = {
+    "password authentication failed": "put the right user and password into KASKAD_DATABASE, / : @ % # ? as %XX",
+    "certificate verify failed": "name the PEM file of the server's authority: …?sslmode=verify-full&sslrootcert=FILE",
+    "root certificate file": "name the PEM file of the server's authority: …?sslmode=verify-full&sslrootcert=FILE",
+    "does not match host name": "name the host in KASKAD_DATABASE as the server's certificate does",
+    "no encryption": "the server asks for TLS: end KASKAD_DATABASE with ?sslmode=verify-full&sslrootcert=FILE",
+    "no pg_hba.conf entry": "let this machine, user and database in, in the server's pg_hba.conf",
+    "does not support SSL": "turn TLS on at the server (ssl = on), or do without: ?sslmode=disable",
+    "does not exist": "create it: create role … login password '…'; create database … owner … encoding 'UTF8'",
+    "too many connections": "raise max_connections at the server, or lower KASKAD_DATABASE_POOL",
+}
+
+
+def database_mend(words: str) -> str:
+    """What to do about PostgreSQL's words when it does not let us in."""
+    for part, mend in _DATABASE_MENDS.items():
+        if part in words:
+            return mend
+    return "check host and port in KASKAD_DATABASE, whether the server runs, and the network between"
 
 
 async def _server(database: Database) -> Finding:
@@ -138,9 +179,6 @@ async def _schema(database: Database) -> Finding:
 async def _partitions(database: Database) -> Finding:
     needed = partitions.next_month(now())
     async with database.begin() as connection:
-        present = await connection.scalar(text("select to_regclass('event') is not null"))
-        if not present:
-            return Finding("partitions", Verdict.BROKEN, "there are no tables", "run `kaskad migrate`")
         missing = [
             table for table in partitions.PARTITIONED if needed not in await partitions.months(connection, table)
         ]
@@ -172,7 +210,10 @@ async def _temporal(settings: Settings) -> list[Finding]:
     try:
         await temporal.connect(settings, patience=5)
     except KaskadError as error:
-        return [Finding("Temporal", Verdict.BROKEN, str(error), "the embedded one logs to logs/temporal.log")]
+        there = running.read(settings.data)
+        embedded = there is not None and there.temporal == settings.temporal
+        mend = "see logs/temporal.log in the data folder" if embedded else ""
+        return [Finding("Temporal", Verdict.BROKEN, str(error), mend)]
     words = f"{settings.temporal}, namespace {settings.temporal_namespace}"
     return [Finding("Temporal", Verdict.GOOD, words)]
 

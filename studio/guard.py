@@ -95,18 +95,20 @@ class Lane:
 
     Args:
         app: what serves everything else, and documents these.
-        handlers: by method and path; what they raise is answered like everywhere.
+        find: the handler of a method and path, or None; what it raises is answered like everywhere, with the headers
+        that
+            it left in `request.state.headers`.
     """
 
     def __init__(
-        self, app: ASGIApp, handlers: Mapping[tuple[str, str], Callable[[Request], Awaitable[Response]]]
+        self, app: ASGIApp, find: Callable[[str, str], Callable[[Request], Awaitable[Response]] | None]
     ) -> None:
         self._app = app
-        self._handlers = handlers
+        self._find = find
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, or pass it on."""
-        handler = self._handlers.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        handler = self._find(scope["method"], scope["path"]) if scope["type"] == "http" else None
         if handler is None:
             await self._app(scope, receive, send)
             return
@@ -115,6 +117,7 @@ class Lane:
             response = await handler(request)
         except Exception as error:  # noqa: BLE001 - answered, and logged if it is a defect
             response = problems.respond(request, error)
+            response.headers.update(getattr(request.state, "headers", {}))
         await response(scope, receive, send)
 
 

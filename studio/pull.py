@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
+from rich.markup import escape
 from rich.syntax import Syntax
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -57,7 +58,7 @@ class Difference:
     """new: not published yet; changed; same; absent: published, and not in the folder, which push leaves alone."""
     file: str | None
     lines: tuple[str, ...] = ()
-    """What push would change, as a unified diff."""
+    """What push would change of what is published, as a unified diff."""
 
 
 @dataclass(frozen=True)
@@ -182,13 +183,14 @@ def _difference(kind: str, file: Path, there: Mapping[_Key, Published]) -> Diffe
     name = _name_in(kind, file) or file.stem
     before = there.get((kind, name))
     meaning = _meaning(kind, source, str(file), 1.0 if before is None else before.hasten)
-    if before is not None and before.meaning == meaning:
+    if before is None:
+        return Difference(kind, name, "new", str(file))
+    if before.meaning == meaning:
         return Difference(kind, name, "same", str(file))
-    old = "" if before is None else before.meaning
     lines = difflib.unified_diff(
-        old.splitlines(), meaning.splitlines(), f"published {kind} {name}", str(file), lineterm=""
+        before.meaning.splitlines(), meaning.splitlines(), f"published {kind} {name}", str(file), lineterm=""
     )
-    return Difference(kind, name, "new" if before is None else "changed", str(file), tuple(lines))
+    return Difference(kind, name, "changed", str(file), tuple(lines))
 
 
 def _meaning(kind: str, source: bytes, file: str, hasten: float) -> str:
@@ -237,7 +239,10 @@ def diff_folder(
         output(rows, json=True)
     else:
         for one in ahead:
-            console.print(Syntax("\n".join(one.lines), "diff", background_color="default", word_wrap=True))
+            if one.state == "new":
+                console.print(f"[green]new[/] {one.kind} {escape(one.name)}  [dim]{escape(str(one.file))}[/]")
+            else:
+                console.print(Syntax("\n".join(one.lines), "diff", background_color="default", word_wrap=True))
         absent = sum(one.state == "absent" for one in found)
         same = sum(one.state == "same" for one in found)
         console.print(f"{len(ahead)} to push, {same} the same, {absent} published and not in the folder")

@@ -14,6 +14,7 @@ from core.cli import connected, load_settings, output, run
 from core.errors import Conflict, InvalidInput, KaskadError, Problem
 from core.settings import Settings
 from journeys import store as journey_store
+from journeys.steps.known import Abilities
 from segments import criteria
 from segments import store as segment_store
 
@@ -67,7 +68,7 @@ async def push(
         return Pushed("template", done.name, file, _state(done.changed, done.number), done.number)
 
     async def publish_journey(content: bytes, file: str) -> Pushed:
-        done = await journey_store.publish(connection, content, file, by, hasten)
+        done = await journey_store.publish(connection, content, file, by, hasten, abilities=Abilities.of(settings))
         return Pushed("journey", done.journey, file, _state(done.changed, done.number), done.number)
 
     early, late = _by_need(files["segments"])

@@ -1,37 +1,22 @@
-"""Figures for the status pages, counted in the tables themselves."""
+"""Figures for the status pages, counted in the tables themselves; `studio.kept` sees that it is not done too often."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
-import yaml
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import NotFound
+from core.schema.journeys import STANDING_ON
 from core.schema.messages import MessageState
 from journeys import picture
-from journeys.plan import (
-    Call,
-    Choose,
-    Delete,
-    End,
-    Enroll,
-    Join,
-    Notify,
-    Parallel,
-    Plan,
-    Send,
-    Show,
-    Split,
-    Step,
-    Update,
-    Wait,
-)
+from journeys.plan import Plan, Step
 
-_LONGEST_CRITERIA = 100
+_STEPS = f"unnest({STANDING_ON})"
+_LONGEST = 120
+"""Of each part of a step's line."""
 
 
 @dataclass(frozen=True)
@@ -156,9 +141,9 @@ async def _standing(connection: AsyncConnection) -> dict[int, dict[str, int]]:
     """By journey: how many contacts are at each step, by its id, over all versions."""
     rows = await connection.execute(
         text(
-            "select e.journey_id, case e.state when 'entering' then 'entering' "
+            "select e.journey_id, case e.state when 'entering' then 'entering' "  # noqa: S608 - a constant
             "else v.plan #>> array['steps', e.step::text, 'id'] end as step, sum(e.n)::int as n "
-            "from (select journey_id, version_id, state, step, count(*) as n from enrollment "
+            f"from (select journey_id, version_id, state, {_STEPS} as step, count(*) as n from enrollment "
             "where state <> 'finished' group by 1, 2, 3, 4) e "
             "join journey_version v on v.id = e.version_id group by 1, 2 order by 1, min(e.step) nulls first"
         )
@@ -192,7 +177,7 @@ async def journey(connection: AsyncConnection, name: str) -> JourneyPage:
     key = {"journey": row.id}
     here = await _pairs(
         connection,
-        "select version_id, case state when 'entering' then -1 else step end, count(*) from enrollment "
+        f"select version_id, {_STEPS}, count(*) from enrollment "  # noqa: S608 - a constant
         "where journey_id = :journey and state <> 'finished' group by 1, 2",
         key,
     )
@@ -244,7 +229,7 @@ async def journey(connection: AsyncConnection, name: str) -> JourneyPage:
                 version.published_by,
                 plan.hasten,
                 version.id == row.version_id,
-                standing.get(-1, 0) + standing.get(None, 0),
+                standing.get(None, 0),
                 steps,
                 outcomes.get(version.id, {}),
             )
@@ -253,76 +238,11 @@ async def journey(connection: AsyncConnection, name: str) -> JourneyPage:
 
 
 def describe(step: Step, plan: Plan) -> str:
-    """What a step does, in one line."""
-    words: list[str] = []
-    match step:
-        case Send():
-            words = [f"{step.channel} {step.template} ({step.purpose})"]
-        case Wait():
-            words = [_wait(step, plan)]
-        case Choose():
-            words = [f"if {_short(plan.criteria[one])}: {plan.steps[target].id}" for one, target in step.branches]
-            words.append(f"otherwise {plan.steps[step.otherwise].id}")
-        case Split() | Parallel():
-            words = _arms(step, plan)
-        case Update():
-            words = [*step.attributes, *(f"+{tag}" for tag in step.add_tags), *(f"-{tag}" for tag in step.remove_tags)]
-            words += [f"{channel}/{purpose} {'on' if on else 'off'}" for channel, purpose, on in step.consents]
-            words += [f"{name} {amount:+g}" for name, amount in step.scores]
-        case Join():
-            words = [step.mode]
-        case Notify():
-            words = [f"{step.channel} to {step.to}"]
-        case Call():
-            words = [f"{step.method} {urlsplit(step.url).hostname}"]
-        case Enroll():
-            words = [step.journey]
-        case Show():
-            words = [f"{step.slot}: {step.template or 'hidden'}"]
-        case End() | Delete():
-            words = [step.outcome]
-    return ", ".join(words)
-
-
-def _arms(step: Split | Parallel, plan: Plan) -> list[str]:
-    if isinstance(step, Parallel):
-        return [f"{branch.name}: {plan.steps[branch.next].id}" for branch in step.branches]
-    return [f"{arm.name} {arm.weight:g}: {plan.steps[arm.next].id}" for arm in step.arms]
-
-
-def _wait(step: Wait, plan: Plan) -> str:
-    words = []
-    if step.seconds is not None:
-        hastened = f" (hastened to {duration(step.seconds)})" if plan.hasten != 1 else ""
-        words.append(duration(round(step.seconds * plan.hasten, 3)) + hastened)
-    if step.local is not None:
-        zone = "the contact's time zone" if step.local.zone == "contact" else step.local.zone
-        words.append(f"until {step.local.time} in {zone}")
-    if step.date is not None:
-        words.append(f"until {picture.date_of(step.date)}")
-    if step.window is not None:
-        words.append(f"until it is {picture.window(step.window)}")
-    words += [f"or {plan.subscriptions[until.subscription].filter.event}" for until in step.until]
-    words += [f"or {_short(plan.criteria[way.criteria])}" for way in step.watches]
-    return " ".join(words).removeprefix("or ")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them, such as `4 h` or `1 d 30 min`."""
-    parts, rest = [], seconds
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        whole, rest = divmod(rest, size)
-        if whole:
-            parts.append(f"{whole:g} {unit}")
-    if rest or not parts:
-        parts.append(f"{round(rest, 2):g} s")
-    return " ".join(parts)
-
-
-def _short(criteria: Mapping[str, Any]) -> str:
-    """Criteria in one line of YAML, cut where they are long."""
-    line: str = yaml.safe_dump(dict(criteria), default_flow_style=True, allow_unicode=True, width=10_000).strip()
-    return line if len(line) <= _LONGEST_CRITERIA else line[: _LONGEST_CRITERIA - 1] + "…"
+    """What a step does, in one line, with its ways if it has several."""
+    ways = picture.ways(plan, step)
+    named = [f"{words}: {plan.steps[to].id}" for words, to in ways] if len(ways) > 1 else []
+    words = [picture.does(plan, step), *named]
+    return "; ".join(word if len(word) <= _LONGEST else word[: _LONGEST - 1] + "…" for word in words if word)
 
 
 def _states(counts: Mapping[Any, int]) -> dict[str, int]:

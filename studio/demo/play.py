@@ -114,7 +114,7 @@ async def prepared(
     database: Database, settings: Settings, url: str, wishes: Wishes, story: Story, say: Callable[[str], None]
 ) -> Play:
     """Load the sample into a stack that has just started, and wait until its API and mailbox answer."""
-    key = await sample.load(database, settings, story, wishes.hasten, say)
+    key = await sample.load(database, settings, url, story, wishes.hasten, say)
     await _ready(Client(url))
     return Play(database, url, story, key, wishes)
 

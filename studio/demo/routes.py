@@ -1,21 +1,35 @@
-"""The pages of the export portal that the letters lead to, so that a click ends somewhere; there in demo mode only.
+"""The export portal: a small site with the snippet in its pages, and what its own server does; there in demo mode only.
 
-They do what a real portal does: begin an application and submit it, each with an event.
+The pages are those of `examples/portal/site`. Letters lead to the page of an application.
 """
 
 import secrets
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse
+from pydantic import BaseModel, Field
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core import eventlog
-from core.clock import now
-from core.errors import NotFound
-from studio.demo.story import JOURNEY, PORTAL_PATH, SAVED, SUBMITTED
-from studio.pages import page
+from contacts import identities, profiles
+from core.errors import InvalidInput, NotFound
+from examples import PORTAL
+from studio.demo.story import JOURNEY, PORTAL_PATH, PORTAL_SITE
+from tracker import script, sites
+
+_FOLDER = PORTAL / "site"
+_PLACE = "<!-- kaskad -->"
+_STUB = f'<script src="{sites.SCRIPT_PATH}?stub"></script>'
+# Strict, as a site's should be: what the snippet needs is in it, and nothing inline.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+
+# Nothing is sent before the site's script has said what the visitor agreed to.
+_OPTIONS = {"consent": "none", "events": "pages links forms scroll time"}
 
 
 def _only_in_demo(request: Request) -> None:
@@ -23,72 +37,120 @@ def _only_in_demo(request: Request) -> None:
         raise NotFound("the portal's pages are there in demo mode only: `kaskad demo`")
 
 
-router = APIRouter(prefix=PORTAL_PATH, include_in_schema=False, dependencies=[Depends(_only_in_demo)])
+router = APIRouter(prefix="/portal", include_in_schema=False, dependencies=[Depends(_only_in_demo)])
+
+
+class Account(BaseModel):
+    """Who applies, as the form says."""
+
+    email: str = Field(max_length=200)
+    first_name: str = Field(max_length=100)
+    company: str = Field(max_length=100)
+    language: str = Field(max_length=10)
+    agreed: bool
 
 
 @router.get("")
-async def portal(request: Request) -> Response:
-    """Where somebody begins an application of their own."""
-    return page(request, "portal.html", application=None, run=None, journey=JOURNEY)
+async def home(request: Request) -> Response:
+    """The first page."""
+    return await _page(request, "index")
 
 
-@router.post("")
+@router.get("/measures")
+async def measures(request: Request) -> Response:
+    """What one can apply for."""
+    return await _page(request, "measures")
+
+
+@router.get("/privacy")
+async def privacy(request: Request) -> Response:
+    """What is stored in the visitor's browser."""
+    return await _page(request, "privacy")
+
+
+@router.get(PORTAL_PATH.removeprefix("/portal"))
 async def begin(request: Request) -> Response:
-    """Save the draft of an application, in the name of somebody who agreed to letters."""
-    async with request.app.state.database.begin() as connection:
-        contact_id = await _somebody(connection)
-        application_id = f"MY-{secrets.token_hex(3).upper()}"
-        target = f"{PORTAL_PATH}/{application_id}"
-        properties = {"status": "draft", "link": f"{str(request.base_url).rstrip('/')}{target}"}
-        await _report(connection, SAVED, contact_id, application_id, properties)
-    return RedirectResponse(target, status_code=303)
+    """The form of an application."""
+    return await _page(request, "application")
 
 
-@router.get("/{application_id}")
+@router.get(PORTAL_PATH.removeprefix("/portal") + "/{application_id}")
 async def application(request: Request, application_id: str) -> Response:
-    """The draft that the visitor left, with a button that submits it."""
+    """An application that was saved; its own script reads the number from the address."""
+    return await _page(request, "application")
+
+
+@router.get("/site.css")
+async def style() -> Response:
+    """The site's style sheet."""
+    return FileResponse(_FOLDER / "site.css", media_type="text/css")
+
+
+@router.get("/site.js")
+async def code() -> Response:
+    """The site's own script."""
+    return FileResponse(_FOLDER / "site.js", media_type="text/javascript")
+
+
+@router.post("/api/accounts")
+async def register(request: Request, account: Account) -> dict[str, str]:
+    """Make an account, or find that of the address; tell Kaskad who it is, and whether they agreed to letters.
+
+    Consent is the server's to say: what a page says, anybody could say.
+    """
+    evidence = {"form": str(request.url_for("begin")), "text": "You may write to me"}
+    consent = profiles.ConsentItem("email", "marketing", account.agreed, evidence=evidence)
     async with request.app.state.database.begin() as connection:
-        run = await _run(connection, application_id)
-    return page(request, "portal.html", application=application_id, run=run, journey=JOURNEY)
-
-
-@router.post("/{application_id}")
-async def submit(request: Request, application_id: str) -> Response:
-    """What the button does."""
-    async with request.app.state.database.begin() as connection:
-        run = await _run(connection, application_id)
-        if run is None:
-            raise NotFound(f"there is no application {application_id}")
-        await _report(connection, SUBMITTED, run["contact_id"], application_id, {"status": "submitted"})
-    return RedirectResponse(f"{PORTAL_PATH}/{application_id}", status_code=303)
-
-
-async def _report(
-    connection: AsyncConnection, event: str, contact_id: int, application_id: str, properties: dict[str, Any]
-) -> None:
-    await eventlog.record(connection, event, contact_id, now(), {"application_id": application_id, **properties})
-
-
-async def _somebody(connection: AsyncConnection) -> int:
-    found = await connection.scalar(
-        text(
-            "select contact_id from consent where channel = 'email' and purpose = 'marketing' and granted "
-            "order by random() limit 1"
+        external_id = await _account_of(connection, account.email) or f"visitor-{secrets.token_hex(6)}"
+        item = profiles.Item(
+            {"external_id": external_id, "email": account.email},
+            {"first_name": account.first_name},
+            language=account.language,
+            company=account.company,
+            consents=[consent],
         )
-    )
-    if found is None:
-        raise NotFound("nobody has agreed to letters, so nobody can be played: import contacts first")
-    return int(found)
+        (done,) = await profiles.upsert(connection, [item], source="application form")
+    if done.problems:
+        raise InvalidInput(*done.problems)
+    return {"external_id": external_id}
+
+
+@router.get("/api/applications/{application_id}")
+async def state(request: Request, application_id: str) -> dict[str, Any]:
+    """What became of an application: its latest run through the journey."""
+    async with request.app.state.database.begin() as connection:
+        run = await _run(connection, application_id)
+    return {"known": True, **run} if run else {"known": False}
+
+
+async def _page(request: Request, name: str) -> Response:
+    """A page of the site with the tag in its head, if Kaskad knows the site."""
+    async with request.app.state.database.begin() as connection:
+        known = {site.name: site for site in await sites.listing(connection)}
+    site = known.get(PORTAL_SITE)
+    tag = script.tag(site.key, site.script_path, stub=False, options=_OPTIONS) if site else ""
+    content = (_FOLDER / f"{name}.html").read_text("utf-8").replace(_PLACE, f"{_STUB}\n{tag}")
+    return HTMLResponse(content, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"})
+
+
+async def _account_of(connection: AsyncConnection, email: str) -> str | None:
+    """The account of an address, if it has one."""
+    pair = ("email", identities.normalise("email", email))
+    found = await identities.lookup(connection, [pair])
+    kinds = {one["kind"]: one["value"] for one in await identities.of(connection, found[pair])} if found else {}
+    return kinds.get("external_id")
 
 
 async def _run(connection: AsyncConnection, application_id: str) -> dict[str, Any] | None:
     """The latest run through the journey for an application; None where there is none, or none yet."""
     rows = await connection.execute(
         text(
-            "select e.contact_id, c.attributes ->> 'first_name' as first_name, c.attributes ->> 'company' as company, "
-            "e.state, e.outcome, (select value from identity where contact_id = c.id and kind = 'email' limit 1) "
-            "as email from enrollment e join journey j on j.id = e.journey_id "
-            "join contact c on c.id = e.contact_id where j.name = :journey and e.key = :key order by e.id desc limit 1"
+            "select c.attributes ->> 'first_name' as first_name, o.name as company, e.outcome, "
+            "(select value from identity where contact_id = c.id and kind = 'email' limit 1) as email, "
+            "(select value from identity where contact_id = c.id and kind = 'external_id' limit 1) as external_id "
+            "from enrollment e join journey j on j.id = e.journey_id join contact c on c.id = e.contact_id "
+            "left join company o on o.id = c.company_id "
+            "where j.name = :journey and e.key = :key order by e.id desc limit 1"
         ),
         {"journey": JOURNEY, "key": application_id},
     )

@@ -11,8 +11,9 @@ from core.database import Database
 from core.errors import Conflict
 from core.settings import Settings
 from examples import PORTAL
-from studio.demo.story import Story, Visitor
+from studio.demo.story import PORTAL_SITE, Story, Visitor
 from studio.push import push
+from tracker import sites
 
 _COLUMNS = (
     "external id",
@@ -29,12 +30,15 @@ _COLUMNS = (
 )
 
 
-async def load(database: Database, settings: Settings, story: Story, hasten: float, say: Callable[[str], None]) -> str:
+async def load(
+    database: Database, settings: Settings, url: str, story: Story, hasten: float, say: Callable[[str], None]
+) -> str:
     """Bring everything in as a newcomer would: import a file, push a folder, make a key.
 
     Args:
         database: of the demo's stack.
         settings: of the demo.
+        url: where its pages are.
         story: whose visitors are imported.
         hasten: waits are divided by this.
         say: is told, in words, what was done.
@@ -62,7 +66,13 @@ async def load(database: Database, settings: Settings, story: Story, hasten: flo
         await push(connection, settings, PORTAL, by="kaskad demo", hasten=hasten)
     say(f"pushed templates, segments and journeys from {PORTAL}")
     async with database.begin() as connection:
+        await sites.add(connection, sites.Wanted(PORTAL_SITE, _origins(url)))
         return await access.create(connection, "the portal's site", ["events:write"])
+
+
+def _origins(url: str) -> list[str]:
+    """The origin of the demo's pages, by both names that people call this machine."""
+    return list(dict.fromkeys([url, url.replace("//127.0.0.1:", "//localhost:")]))
 
 
 def write_contacts(file: Path, story: Story) -> None:

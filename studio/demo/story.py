@@ -15,6 +15,8 @@ REMINDER = "reminder"
 HELP = "help"
 """Id of the step that offers help to those who looked and did not submit."""
 
+PORTAL_SITE = "portal"
+"""What Kaskad calls the site."""
 PORTAL_PATH = "/portal/applications"
 """Where applications are begun; with an id behind, the page of one. Letters lead there."""
 LONGEST = timedelta(hours=28)

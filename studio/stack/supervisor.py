@@ -21,13 +21,15 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from channels import providers
 from core import migrate, running, temporal
 from core.database import Database
 from core.errors import Conflict, KaskadError, Misconfigured
 from core.running import Running
 from core.settings import Settings
 from studio.stack import process
-from studio.stack.postgres import EmbeddedPostgres, server_account
+from studio.stack.accounts import server_account
+from studio.stack.postgres import EmbeddedPostgres
 from studio.stack.role import ROLES, Role
 from studio.stack.temporal import EmbeddedTemporal, plain
 
@@ -187,6 +189,8 @@ async def _start_database(stack: Stack, ports: "_Ports", say: Callable[[str], No
     database = Database(stack.settings.database, pool=2)
     try:
         await migrate.migrate(database, settings)
+        async with database.begin() as connection:
+            await providers.ensure_default(connection, settings)
     finally:
         await database.close()
 

@@ -55,6 +55,10 @@ class EmbeddedTemporal:
                 f"--db-filename={self._file}",
                 "--sqlite-pragma=journal_mode=WAL",  # with the next: three times the throughput of the defaults
                 "--sqlite-pragma=synchronous=NORMAL",
+                "--dynamic-config-value=matching.numTaskqueueReadPartitions=1",
+                "--dynamic-config-value=matching.numTaskqueueWritePartitions=1",
+                "--dynamic-config-value=matching.useNewMatcher=true",
+                "--dynamic-config-value=matching.enableFairness=true",  # without it, fairness keys mean nothing
                 "--headless",
                 "--ip=127.0.0.1",
                 f"--port={self.port}",

@@ -269,6 +269,8 @@ async def test_it_exits_with_1_when_a_letter_is_missing(
     async with running_stack(Settings(data=data, demo=True, port=0, postgres_user="nobody"), roles=["api"]) as stack:
         database = Database(stack.settings.database or "", pool=2)
         try:
+            portal = await Client(stack.url).get("/portal")
+            assert b' data-key="ks_' in portal.body, "the site is known, and its pages have the tag"
             whole = await _judged(database, stack.url, did)
             async with database.begin() as connection:
                 await connection.execute(

@@ -94,7 +94,7 @@ async def test_a_journey_shows_who_stands_where(filled: Database) -> None:
     assert version.entering == 1 and version.newcomers and version.outcomes == {"returned": 3}
     assert [(step.here, step.visits) for step in version.steps] == [(0, 7), (3, 0), (0, 0)]
     assert version.steps[0].messages == {"in doubt": 2, "accepted": 5}
-    assert version.steps[1].does == "3 d 18 h (hastened to 1 h 30 min) or signed.in"
+    assert version.steps[1].does == "3 days 18 hours (hastened to 1 hour 30 minutes); on signed.in: done; in time: done"
 
 
 async def test_pages_escape_and_state_the_factor(filled: Database, settings: Settings) -> None:
@@ -108,10 +108,3 @@ async def test_pages_escape_and_state_the_factor(filled: Database, settings: Set
         assert "Welcome &lt;b&gt;friends&lt;/b&gt;" in text_of_page
         assert "<b>friends" not in text_of_page
     assert missing.status_code == 404
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0, "0 s"), (0.5, "0.5 s"), (90, "1 min 30 s"), (14400, "4 h"), (90000, "1 d 1 h")]
-)
-def test_durations_read_like_speech(seconds: float, words: str) -> None:
-    assert status.duration(seconds) == words

