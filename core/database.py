@@ -39,6 +39,7 @@ class Database:
             connect_args={"connect_timeout": _PATIENCE, "options": _OPTIONS},
         )
         self._idle: list[Direct] = []
+        self._closed = False
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
@@ -79,12 +80,18 @@ class Database:
                 await connection.close()
                 raise DatabaseUnavailable(f"PostgreSQL does not answer: {error}") from error
             await connection.rollback()
-            self._idle.append(connection)
+            await self._give_back(connection)
             raise
         except BaseException:  # given up in the middle: nobody knows what is still under way on it
             await connection.close()
             raise
-        self._idle.append(connection)
+        await self._give_back(connection)
+
+    async def _give_back(self, connection: Direct) -> None:
+        if self._closed:  # while it was lent
+            await connection.close()
+        else:
+            self._idle.append(connection)
 
     async def _borrowed(self) -> Direct:
         while self._idle:
@@ -101,7 +108,8 @@ class Database:
             raise DatabaseUnavailable(f"PostgreSQL does not answer: {error}") from error
 
     async def close(self) -> None:
-        """Give all connections back."""
+        """Give all connections back; those that are lent now close when they come back."""
+        self._closed = True
         while self._idle:
             await self._idle.pop().close()
         await self.engine.dispose()

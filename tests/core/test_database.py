@@ -77,3 +77,12 @@ async def test_lists_arrive_as_they_are(database: Database) -> None:
         assert await cursor.fetchall() == [(texts,)]
         cursor = await connection.execute("select %s::text[]", (array([]),))
         assert await cursor.fetchall() == [([],)]
+
+
+async def test_a_direct_connection_that_is_lent_when_all_are_closed_closes_when_it_comes_back(
+    database: Database,
+) -> None:
+    async with database.direct() as connection:
+        await database.close()
+        await connection.execute("select 1")
+    assert connection.closed
