@@ -293,8 +293,8 @@ class Directory:
         site = self._sites.get(key)
         is_old = not self._read_at or at - self._read_at > REMEMBERED_SECONDS
         if is_old or (site is None and self._misses.allows("", 1, at)):
-            if self._reading is not None:  # which may have begun before the key was made
-                await asyncio.shield(self._reading)
+            if self._is_reading():  # it may have begun before the key was made
+                await self.refresh()
             await self.refresh()
             site = self._sites.get(key)
         return site
@@ -306,9 +306,8 @@ class Directory:
 
     async def refresh(self) -> None:
         """Read all sites; those who ask meanwhile wait for the same answer."""
-        if self._reading is None:
+        if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read(), name="sites")
-            self._reading.add_done_callback(self._done)
         await asyncio.shield(self._reading)
 
     async def watching(self) -> None:
@@ -320,8 +319,8 @@ class Directory:
                 _log.warning("sites cannot be read", reason=str(error))
             await asyncio.sleep(REMEMBERED_SECONDS - 1)
 
-    def _done(self, _task: "asyncio.Task[None]") -> None:
-        self._reading = None
+    def _is_reading(self) -> bool:
+        return self._reading is not None and not self._reading.done()
 
     async def _read(self) -> None:
         async with self._database.begin() as connection:
