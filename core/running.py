@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from core.files import replace
 from core.settings import Settings
 
 _FILE = "stack.json"
@@ -26,11 +27,7 @@ class Running(msgspec.Struct, frozen=True):
 
 def write(data: Path, running: Running) -> None:
     """Tell others; the file is replaced as a whole, so no reader sees half of it."""
-    new = data / f"{_FILE}.new"
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(running), indent=2))
-    new.replace(data / _FILE)
+    replace(data / _FILE, msgspec.json.format(msgspec.json.encode(running), indent=2))
 
 
 def forget(data: Path) -> None:

@@ -198,10 +198,13 @@ async def test_a_replaced_password_is_explained(installation: Installation) -> N
     server = _server(installation)
     await server.start()
     await server.stop()
-    (installation.data / "postgres.password").write_text("another")
+    (installation.data / "postgres.password").write_text("another password of somebody")
     with pytest.raises(DatabaseUnavailable, match=r"postgres\.password was replaced"):
         await server.start()
     assert server.pid is None
+    (installation.data / "postgres.password").write_text("")
+    with pytest.raises(Misconfigured, match=r"postgres\.password holds 0 bytes"):
+        await server.start()
 
 
 async def test_strangers_need_the_password_and_see_no_files(installation: Installation) -> None:
