@@ -54,7 +54,7 @@ class Identified:
     conflicts: tuple[Pair, ...] = ()
     """Identities that belong to other contacts and stay theirs."""
     withheld: tuple[Pair, ...] = ()
-    """Addresses that were not added, because whoever spoke is not trusted to add them to somebody who is known."""
+    """Identities that were not added, because whoever spoke is not trusted to add them to somebody who is known."""
     anew: bool = False
     """The device belongs to another known contact, or its id to somebody who was erased: it needs a new anonymous id.
     Until it has one, what comes under the old id is not this contact's."""
@@ -106,7 +106,9 @@ def decide(
         owners: whose those of the identities are that somebody has.
         contacts: those owners.
         rules: what may merge known contacts.
-        trusted: whether it was said by a server and not by a page.
+        trusted: whether a server said it, or vouched for it by a signature. Else a page said it, where anybody can
+            write: it is believed as to whose device this is, but gives nothing to a contact who is known already, and
+            makes no two known contacts one.
     """
     said = sorted(said, key=lambda pair: KNOWN_KINDS.index(pair[0]))
     made = Decision(target=_target(said, owners, contacts))
@@ -118,10 +120,10 @@ def decide(
     for pair in said:
         other = owners.get(pair)
         if other is None:
-            address = pair[0] != "external_id"
-            (made.withheld if address and is_known and not trusted else made.attach).append(pair)
+            (made.withheld if is_known and not trusted else made.attach).append(pair)
         elif other != made.target:
-            if rules.merges(pair[0]) and made.target is not None and not _two_people(contacts, made.target, other):
+            may_merge = trusted and rules.merges(pair[0])
+            if may_merge and made.target is not None and not _two_people(contacts, made.target, other):
                 made.merge.append(other)
             else:
                 made.conflicts.append((pair, other))
@@ -184,7 +186,7 @@ async def identify(
         device: the anonymous id, or None when a program speaks of somebody.
         said: external_id, email and phone, as far as they are known; may be empty with a device.
         rules: what may merge known contacts; nothing by default.
-        trusted: False for what a page says: anybody can write there, so it adds no address to a known contact.
+        trusted: False for what a page says without a signature: it adds nothing to a known contact.
         source: what stands in the records of merges and conflicts.
         limits: how much a contact may carry.
         region: the country (ISO 3166) of phone numbers without +.
