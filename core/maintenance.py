@@ -60,5 +60,6 @@ async def maintain(database: Database, settings: Settings) -> None:
         await connection.execute(text("delete from session where started_at < :oldest"), {"oldest": oldest_event})
         await connection.execute(text("delete from site_count where day < :oldest"), {"oldest": oldest_event.date()})
         await connection.execute(text("delete from visitor_salt where day < current_date - 1"))
+        await connection.execute(text("delete from import_reject where noted_at < now() - interval '7 days'"))
         for statement in _FORGET_EFFECTS:
             await connection.execute(text(statement), {"days": _EFFECT_DAYS})
