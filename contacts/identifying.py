@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import identities, merging
+from contacts.belonging import lock, note_conflicts, somebody_elses
 from contacts.identities import KNOWN_KINDS, Pair
 from contacts.profiles import Limits
 from core.database import driver
@@ -141,12 +142,9 @@ def decide(
 
 def _target(said: Sequence[Pair], owners: Mapping[Pair, int], contacts: Mapping[int, Known]) -> int | None:
     """The contact that the strongest identity finds; with an external id nobody has, one who has no other."""
-    external = next((pair for pair in said if pair[0] == "external_id"), None)
-    for pair in said:
-        owner = owners.get(pair)
-        if owner is not None and (external is None or not contacts[owner].is_other(external)):
-            return owner
-    return None
+    external_ids = {owner: contacts[owner].kinds.get("external_id", frozenset()) for owner in owners.values()}
+    elsewhere = somebody_elses(said, owners, external_ids)
+    return next((owners[pair] for pair in said if pair in owners and pair not in elsewhere), None)
 
 
 def _may_be(person: Known, said: Sequence[Pair], *, trusted: bool) -> bool:
@@ -222,6 +220,7 @@ async def identify(
     for _ in range(_ATTEMPTS):
         device_pair = None if gone else mark
         found = await identities.lookup(connection, asked)
+        await lock(connection, set(found.values()))
         decision = decide(
             device_pair, pairs, found, await _known(connection, found.values()), rules or Rules(), trusted=trusted
         )
@@ -270,14 +269,7 @@ async def _perform(
         ]
     except (Conflict, NotFound):
         return None
-    for (kind, value), owner in decision.conflicts:
-        await connection.execute(
-            text(
-                "insert into identity_conflict (contact_id, owner_id, kind, value, source) "
-                "values (:contact, :owner, :kind, :value, :source) on conflict do nothing"
-            ),
-            {"contact": target, "owner": owner, "kind": kind, "value": value, "source": source},
-        )
+    await note_conflicts(connection, [(target, owner, pair) for pair, owner in decision.conflicts], source)
     return target, tuple(merges)
 
 
