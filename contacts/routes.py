@@ -133,6 +133,7 @@ def _results(answers: Sequence[profiles.Upserted], single: bool) -> wire.Contact
             status="refused" if problems else "created" if answer.created else "updated",
             id=answer.contact_id,
             errors=[wire.ItemProblem(path=p.path, message=p.message, mend=p.mend) for p in problems],
+            conflicts=[wire.IdentityRef(kind=kind, value=value) for kind, value in answer.conflicts],
         )
         for answer, problems in zip(answers, placed, strict=True)
     ]

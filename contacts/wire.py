@@ -91,12 +91,22 @@ class ItemProblem(BaseModel):
     mend: str = Field(description="What to do about it", examples=["write it without quotes, like 12.5"])
 
 
+class IdentityRef(BaseModel):
+    """An identity."""
+
+    kind: str
+    value: str
+
+
 class ContactResult(BaseModel):
     """What became of one contact."""
 
     status: Literal["created", "updated", "refused"] = Field(description="`refused`: nothing of it was written")
     id: int | None = Field(None, description="The contact's number, unless it was refused")
     errors: list[ItemProblem] = Field([], description="Why it was refused")
+    conflicts: list[IdentityRef] = Field(
+        [], description="Identities that belong to a contact with another external id, and stay its own"
+    )
 
 
 class ContactResults(BaseModel):

@@ -101,6 +101,7 @@ def _forgotten(settings: Settings, at: datetime) -> Iterator[_Chore]:
     yield _Chore("session", "delete from session where started_at < :oldest", {"oldest": oldest})
     yield _Chore("site_count", "delete from site_count where day < :oldest", {"oldest": oldest.date()})
     yield _Chore("visitor_salt", "delete from visitor_salt where day < current_date - 1", {})
+    yield _Chore("import_reject", "delete from import_reject where noted_at < now() - interval '7 days'", {})
 
 
 async def _hooks(database: Database, days: int, at: datetime) -> list[_Chore]:

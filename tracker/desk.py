@@ -118,8 +118,10 @@ class Desk:
         The hash of a visitor without storage is no device: all who share an address and a browser have the same one.
         """
         said = hits.said(ident, self._settings.phone_region)
+        trusted = identify.is_vouched(site, ident)
+        source = f"site {site.name}"
         met = await identify.connect(
-            self._database, device, said, ident.attributes or {}, f"site {site.name}", self._settings
+            self._database, device, said, ident.attributes or {}, source, self._settings, trusted=trusted
         )
         problems += met.problems
         pair = identify.known_as(said, met.who) if device is None or met.who.anew else None

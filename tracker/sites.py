@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
 from core.errors import Conflict, DatabaseUnavailable, InvalidInput, NotFound, Problem
-from core.schema.sites import ADDRESSES
+from core.schema.sites import ADDRESSES, IDENTIFY
 from tracker import addresses, origins
 from tracker.throttle import Throttle
 
@@ -28,6 +28,7 @@ REMEMBERED_SECONDS = 5.0
 _MISSES_A_SECOND, _MISSES_AT_ONCE = 1, 20
 """How often unknown keys make a process look again."""
 
+_SECRET_BYTES = 32
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]{1,60}){1,6}")
 _TAKEN = ("/v1", "/healthz", "/readyz", "/metrics", "/openapi.json", "/journeys", "/static", "/t", "/u")
@@ -47,6 +48,10 @@ class Site:
     """What is kept of a visitor's IP address: drop, truncate or keep."""
     internal: tuple[str, ...]
     """Networks whose traffic does not count."""
+    identify: str
+    """Whose word on who a visitor is counts: `signed` by the site's server, or `open`: the page's."""
+    secret: str = field(repr=False)
+    """What the site's server signs with."""
     keys: tuple[str, ...]
     """The write keys in use, the newest first."""
     created_at: datetime
@@ -74,6 +79,7 @@ class Wanted:
     endpoint_path: str = ENDPOINT_PATH
     address: str = "drop"
     internal: Sequence[str] = ()
+    identify: str = "signed"
 
     def checked(self) -> dict[str, Any]:
         """The columns of the table.
@@ -95,6 +101,8 @@ class Wanted:
             problems.append(Problem(f"a site has 1 to {origins.ORIGINS_LIMIT} origins", mend, path="origin"))
         if self.address not in ADDRESSES:
             problems.append(Problem(f"{self.address!r} is nothing", f"one of {', '.join(ADDRESSES)}", path="address"))
+        if self.identify not in IDENTIFY:
+            problems.append(Problem(f"{self.identify!r} is nothing", f"one of {', '.join(IDENTIFY)}", path="identify"))
         try:
             addresses.networks(self.internal)
         except ValueError as error:
@@ -111,6 +119,7 @@ class Wanted:
             "endpoint_path": self.endpoint_path,
             "address": self.address,
             "internal": list(self.internal),
+            "identify": self.identify,
         }
 
 
@@ -122,7 +131,7 @@ def _path_problems(name: str, path: str) -> list[Problem]:
     return []
 
 
-_COLUMNS = "id, name, origins, script_path, endpoint_path, address, internal, created_at"
+_COLUMNS = "id, name, origins, script_path, endpoint_path, address, internal, identify, secret, created_at"
 _LIST = f"""
 select {_COLUMNS}, array(
     select key from site_key where site_id = site.id and revoked_at is null order by created_at desc, key
@@ -143,10 +152,10 @@ async def add(connection: AsyncConnection, wanted: Wanted) -> Site:
     try:
         await connection.execute(
             text(
-                "insert into site (name, origins, script_path, endpoint_path, address, internal) "
-                "values (:name, :origins, :script_path, :endpoint_path, :address, :internal)"
+                "insert into site (name, origins, script_path, endpoint_path, address, internal, identify, secret) "
+                "values (:name, :origins, :script_path, :endpoint_path, :address, :internal, :identify, :secret)"
             ),
-            values,
+            {**values, "secret": secrets.token_hex(_SECRET_BYTES)},
         )
     except IntegrityError:
         raise Conflict(f"there is a site {wanted.name} already") from None
@@ -166,7 +175,7 @@ async def change(connection: AsyncConnection, wanted: Wanted) -> Site:
     await connection.execute(
         text(
             "update site set origins = :origins, script_path = :script_path, endpoint_path = :endpoint_path, "
-            "address = :address, internal = :internal where id = :id"
+            "address = :address, internal = :internal, identify = :identify where id = :id"
         ),
         {**{name: value for name, value in values.items() if name != "name"}, "id": site.id},
     )
@@ -228,6 +237,20 @@ async def revoke_key(connection: AsyncConnection, name: str, key: str) -> None:
         raise NotFound(f"the site {name} has no write key {key} in use")
 
 
+async def new_secret(connection: AsyncConnection, name: str) -> Site:
+    """Give a site another secret; what was signed with the old one is void in every process within REMEMBERED_SECONDS.
+
+    Raises:
+        NotFound: there is no such site.
+    """
+    site = await get(connection, name)
+    await connection.execute(
+        text("update site set secret = :secret where id = :id"),
+        {"id": site.id, "secret": secrets.token_hex(_SECRET_BYTES)},
+    )
+    return await get(connection, name)
+
+
 async def remove(connection: AsyncConnection, name: str) -> None:
     """Take no more hits for a site. What it reported stays; its name is free again."""
     site = await get(connection, name)
@@ -258,6 +281,8 @@ def _site(row: RowMapping) -> Site:
         endpoint_path=row["endpoint_path"],
         address=row["address"],
         internal=tuple(row["internal"]),
+        identify=row["identify"],
+        secret=row["secret"],
         keys=tuple(row["keys"]),
         created_at=row["created_at"],
         networks=addresses.networks(row["internal"]),

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from contacts import Item, get, upsert
 from contacts.columns import Options
 from contacts.erasure import erase
+from contacts.identifying import conflicts
 from contacts.importing import Report, import_file
 from contacts.profiles import find
 from core.database import Database
@@ -55,7 +56,8 @@ def rejected(report: Report) -> list[list[str]]:
 @pytest.mark.parametrize("chunk", [1, 3, 1000])
 async def test_rows_become_contacts_whatever_the_chunk(database: Database, tmp_path: Path, chunk: int) -> None:
     async with database.begin() as connection:
-        await upsert(connection, [Item(identities={"email": "old@x.com"}, attributes={"city": "Омск", "kept": 1})])
+        old = Item(identities={"email": "old@x.com"}, attributes={"city": "Омск", "kept": 1})
+        await upsert(connection, [old, Item(identities={"email": "alone@x.com"})])
     path = table(
         tmp_path / "people.csv",
         ["Почта", "external_id", "Город", "age", "tags", "consent", "proof"],
@@ -66,7 +68,7 @@ async def test_rows_become_contacts_whatever_the_chunk(database: Database, tmp_p
         ["anna@x.com", "", "", "32", "c", "нет", "called"],
         ["c@x.com", "4", "=cmd()", "old", "", "", ""],
         ["d@x.com", "5", "a\\b\nc", "40,5", "", "", ""],
-        ["d@x.com", "1", "", "", "", "", ""],
+        ["alone@x.com", "1", "", "", "", "", ""],
         ["e@x.com", "6"],
         ["", "", "nobody", "", "", "", ""],
     )
@@ -180,6 +182,36 @@ async def test_a_contact_may_not_grow_beyond_its_limits(database: Database, tmp_
     report = await import_file(database, path, settings=Settings(contact_attributes_limit=2))
     assert (report.created, report.updated, report.rejected) == (1, 0, 1)
     assert (await counts(database))["identity"] == 2
+
+
+@pytest.mark.parametrize("chunk", [1, 100])
+async def test_two_external_ids_that_share_an_address_are_two_contacts(
+    database: Database, tmp_path: Path, chunk: int
+) -> None:
+    header = ["external_id", "email", "first_name"]
+    path = table(
+        tmp_path / "a.csv",
+        header,
+        ["u-1", "family@x.com", "Anna"],
+        ["u-2", "family@x.com", "Boris"],
+        ["u-3", "c@x.com", "Clara"],
+        ["u-2", "c@x.com", ""],
+        ["u-1", "family@x.com", "Anna M."],
+    )
+    report = await import_file(database, path, chunk=chunk)
+    assert (report.accepted, report.created, report.rejected) == (5, 3, 0)
+    for name, email, first_name in (
+        ("u-1", "family@x.com", "Anna M."),
+        ("u-2", None, "Boris"),
+        ("u-3", "c@x.com", "Clara"),
+    ):
+        found = await shown(database, f"external_id:{name}")
+        emails = [one["value"] for one in found.identities if one["kind"] == "email"]
+        assert (emails, found.attributes) == ([email] if email else [], {"first_name": first_name})
+    async with database.begin() as connection:
+        noted = await conflicts(connection)
+    assert sorted(one["value"] for one in noted) == ["c@x.com", "family@x.com"]
+    assert {one["source"] for one in noted} == {"import"}
 
 
 async def test_imports_beside_each_other_make_each_contact_once(database: Database, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The endpoint of the site snippet, as pages and those who only pretend to be pages see it."""
 
+import hmac
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from fastapi import FastAPI
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
-from contacts import attributes, erasure
+from contacts import attributes, erasure, identifying
 from core.clock import now
 from core.database import Database
 from core.settings import Settings
@@ -32,6 +33,7 @@ from tests.tracker.site_world import (
     view,
 )
 from tracker import sites
+from tracker.identify import sign
 from tracker.site_routes import desk_of
 from tracker.sites import Site
 
@@ -349,6 +351,61 @@ async def test_identify(client: httpx.AsyncClient, database: Database, site: Sit
     empty = await send(client, body(site.key, ident={"email": "nobody"}))
     assert empty.status_code == 422
     assert (await send(client, body(site.key, ident={"external_id": "u-17"}))).status_code == 204
+
+
+async def _anna(database: Database) -> int:
+    """Somebody known, whom strangers know of."""
+    async with database.begin() as connection:
+        said = {"external_id": "u-1", "email": "anna@example.com"}
+        return (await identifying.identify(connection, "annas-laptop", said)).contact_id
+
+
+async def test_a_stranger_cannot_act_as_somebody_known(client: httpx.AsyncClient, database: Database) -> None:
+    site = await make_site(database, identify="signed")
+    anna = await _anna(database)
+    for ident in ({"email": "anna@example.com", "external_id": "u-mallory"}, {"external_id": "u-1"}):
+        answer = await send(client, body(site.key, view(), anon="mallorys-laptop", ident=ident))
+        assert (answer.status_code, answer.json()["accepted"]) == (200, 1)
+        (problem,) = answer.json()["errors"]
+        assert problem["path"] == "ident.signature" and f"kaskad site secret {site.name}" in problem["mend"]
+        assert (await send(client, body(site.key, ident=ident))).status_code == 422
+    assert anna not in {event["contact_id"] for event in await rows(database, EVENTS)}
+    known = await rows(database, "select kind, value from identity where contact_id = :id order by kind", id=anna)
+    assert [row["value"] for row in known] == ["annas-laptop", "anna@example.com", "u-1"]
+
+
+async def test_a_sites_server_vouches_for_who_a_visitor_is(client: httpx.AsyncClient, database: Database) -> None:
+    site = await make_site(database, identify="signed")
+    anna = await _anna(database)
+    said = {"external_id": "u-1", "phone": "+7 916 123-45-67"}
+    signed = {**said, "signature": sign(site.secret, said)}
+    assert (await send(client, body(site.key, view(), anon="annas-phone", ident=signed))).status_code == 204
+    (event,) = await rows(database, EVENTS)
+    assert event["contact_id"] == anna
+    (phone,) = await rows(database, "select contact_id from identity where value = '+79161234567'")
+    assert phone["contact_id"] == anna, "and a server may add an address"
+    for wrong in (
+        {**signed, "external_id": "u-2"},
+        {"external_id": "u-1", "signature": signed["signature"]},
+        {**signed, "signature": sign("another secret", said)},
+        {**signed, "signature": "\u00e9"},
+    ):
+        answer = await send(client, body(site.key, view(), anon="mallorys-phone", ident=wrong))
+        assert [error["path"] for error in answer.json()["errors"]] == ["ident.signature"]
+    assert [row["contact_id"] == anna for row in await rows(database, EVENTS)] == [True, *[False] * 4]
+
+
+async def test_one_value_is_not_signed_as_two(client: httpx.AsyncClient, database: Database) -> None:
+    """An id that holds a line break must not be worth an id and an address, nor the reverse."""
+    site = await make_site(database, identify="signed")
+    both = {"email": "anna@example.com", "external_id": "u-9"}
+    documented = b"external_id,email\nu-9\nanna@example.com"
+    assert sign("s", both) == hmac.new(b"s", documented, "sha256").hexdigest()
+    odd = {"external_id": "u-9\nanna@example.com"}
+    assert sign("s", odd) != sign("s", both)
+    broken = {"external_id": "u-9", "email": "anna@example.com\n"}
+    answer = await send(client, body(site.key, ident={**broken, "signature": sign(site.secret, broken)}))
+    assert answer.status_code == 422
 
 
 async def test_a_page_fills_in_attributes_and_overwrites_none(

@@ -249,6 +249,24 @@ async def test_identify_travels_with_events_or_alone_and_reset_begins_anew(site:
     assert first.body["anon"] == said.body["anon"] == before.body["anon"] != after.body["anon"]
 
 
+async def test_a_signature_stays_with_what_it_signs(site: Site, page: Page) -> None:
+    await page.goto(site.add("/", attributes=FULL))
+    await site.until_named("page.viewed")
+    site.hits.clear()
+    await page.evaluate("""() => {
+        kaskad('identify', {phone: '+79160000000'});
+        kaskad('identify', {external_id: 'u-1', signature: 's1'});
+        kaskad('identify', {email: 'anna@example.com', signature: 's2'});
+        kaskad('track', 'order.placed');
+    }""")
+    await site.until_named("order.placed")
+    assert [hit.body.get("ident") for hit in site.hits] == [
+        {"phone": "+79160000000"},
+        {"external_id": "u-1", "signature": "s1"},
+        {"email": "anna@example.com", "signature": "s2"},
+    ]
+
+
 async def test_without_an_id_every_body_says_who_it_is(site: Site, page: Page) -> None:
     url = site.add("/")
     await page.goto(url)

@@ -57,7 +57,7 @@ async def world(database: Database, settings: Settings) -> AsyncIterator[World]:
     """Pages on one port, Kaskad on another, and the pages' origin allowed there."""
     async with serving() as pages:
         async with database.begin() as connection:
-            made = await sites.add(connection, sites.Wanted("portal", [pages.origin]))
+            made = await sites.add(connection, sites.Wanted("portal", [pages.origin], identify="open"))
         app = create_app(settings, database)
         port = free_port()
         async with app.router.lifespan_context(app), listening(app, port):

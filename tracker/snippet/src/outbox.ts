@@ -175,7 +175,9 @@ export function outbox(options: Options, visitor: Visitor, page: Page): Outbox {
     identify(who) {
       if (visitor.refused) return;
       if (bytes(JSON.stringify(who)) > 10_000) return warn('not sent: who and attributes have at most 10,000 bytes');
-      ident = { ...ident, ...who };
+      // A signature is of what was said with it, and of nothing that was said before or is said later.
+      if (!told && (who.signature || ident!.signature)) flush();
+      ident = who.signature || (ident && ident.signature) ? who : { ...ident, ...who };
       told = false;
       if (!timer) timer = setTimeout(safely(flush), GATHER);
     },

@@ -33,6 +33,8 @@ export interface Who {
   external_id?: string;
   email?: string;
   phone?: string;
+  /** By which your server vouches for these; sites ask for it unless they are set to `identify: open`. */
+  signature?: string;
 }
 
 /** What a part that was loaded on demand is given. */
