@@ -155,3 +155,13 @@ async def test_pages_cannot_use_up_the_names_of_events(database: Database, setti
     spoken = [msgspec.structs.replace(one, visit=None, key=None) for one in named]
     assert [type(fate).__name__ for fate in await intake.put(spoken)].count("Stored") == 4
     await intake.close()
+
+
+async def test_a_name_that_a_server_sends_with_a_page_is_the_servers(database: Database, settings: Settings) -> None:
+    intake = Intake(database, settings.model_copy(update={"event_names_limit": 2}))
+    await intake.put([entry("v", 0, 0)])
+    hit = entry("v", 1, 1)
+    hit = msgspec.structs.replace(hit, event=msgspec.structs.replace(hit.event, name="order.paid"))
+    fates = await intake.put([hit, msgspec.structs.replace(hit, visit=None, key=None)])
+    await intake.close()
+    assert [type(fate).__name__ for fate in fates] == ["Stored", "Stored"]
