@@ -123,10 +123,11 @@ async def store(
         for entry, contact in zip(batch, contacts, strict=True):
             if contact is None:
                 continue
-            event = entry.event
-            rows.append(eventlog.NewEvent(contact, names[event.name], event.at, event.properties, event.value))
-            if entry.visit is not None:
-                visits.append((contact, entry.visit))
+            event, visit = entry.event, entry.visit
+            site_id = None if visit is None else visit.site_id
+            rows.append(eventlog.NewEvent(contact, names[event.name], event.at, event.properties, event.value, site_id))
+            if visit is not None:
+                visits.append((contact, visit))
         await sessions.record(connection, visits, gap)
         await eventlog.append(connection, rows)
         await connection.execute("commit")
