@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import structlog
 from sqlalchemy import RowMapping, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
-from core.errors import Conflict, DatabaseUnavailable, InvalidInput, NotFound, Problem
+from core.errors import Conflict, InvalidInput, NotFound, Problem
 from core.schema.sites import ADDRESSES
 from tracker import addresses, origins
 from tracker.throttle import Throttle
@@ -31,7 +30,6 @@ _MISSES_A_SECOND, _MISSES_AT_ONCE = 1, 20
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]{1,60}){1,6}")
 _TAKEN = ("/v1", "/healthz", "/readyz", "/metrics", "/openapi.json", "/journeys", "/static", "/t", "/u")
-_log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -267,7 +265,8 @@ def _site(row: RowMapping) -> Site:
 class Directory:
     """All sites, as one process knows them: by write key, and the paths they are served at.
 
-    `watching` keeps it fresh; a key that is not in it makes it look again, though not for each of a flood of them.
+    Whoever has it keeps it fresh by `refresh`; a key that is not in it makes it look again, though not for each of a
+    flood of them.
     """
 
     def __init__(self, database: Database) -> None:
@@ -310,15 +309,6 @@ class Directory:
             self._reading = asyncio.create_task(self._read(), name="sites")
             self._reading.add_done_callback(self._done)
         await asyncio.shield(self._reading)
-
-    async def watching(self) -> None:
-        """Look again every few seconds, until cancelled: for paths that are new."""
-        while True:
-            try:
-                await self.refresh()
-            except DatabaseUnavailable as error:
-                _log.warning("sites cannot be read", reason=str(error))
-            await asyncio.sleep(REMEMBERED_SECONDS - 1)
 
     def _done(self, _task: "asyncio.Task[None]") -> None:
         self._reading = None
