@@ -8,16 +8,22 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 FORWARDED_HOPS = 20
+_LONGEST = 100
+"""Characters. An IPv6 address with its zone and brackets has half as many."""
 _V4_KEPT = -1 << 32 - 24
 _V6_KEPT = -1 << 128 - 48
 _V6_SUBSCRIBER = -1 << 128 - 64
 
 
-@lru_cache(8192)
 def read(text: str) -> Address | None:
     """An address as it stands in a header or comes from a socket, IPv4 in IPv6's clothes undressed; None if it is
     none.
     """
+    return _read(text) if len(text) <= _LONGEST else None  # before it is remembered: a header may have a megabyte
+
+
+@lru_cache(8192)
+def _read(text: str) -> Address | None:
     try:
         address = ipaddress.ip_address(text.strip().removeprefix("[").removesuffix("]").partition("%")[0])
     except ValueError:

@@ -31,10 +31,13 @@ class Agent(msgspec.Struct, frozen=True, gc=False):
     """desktop, mobile, tablet, tv or console"""
 
 
-@lru_cache(_REMEMBERED)
 def read(header: str) -> Agent:
     """Read a User-Agent header (RFC 9110, section 10.1.5). An empty one is a program's: browsers send theirs."""
-    header = header[:HEADER_LENGTH]
+    return _read(header[:HEADER_LENGTH])  # cut before it is remembered: a header may have a megabyte
+
+
+@lru_cache(_REMEMBERED)
+def _read(header: str) -> Agent:
     if not header.strip() or is_crawler(header):
         return Agent(is_bot=True)
     found = _parser().parse(header)
@@ -44,7 +47,7 @@ def read(header: str) -> Agent:
 
 def prepare() -> None:
     """Compile the rules now, which takes a second, so that no visitor waits for it."""
-    read.__wrapped__("Mozilla/5.0")
+    _read.__wrapped__("Mozilla/5.0")
 
 
 @cache

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import structlog
 from sqlalchemy import RowMapping, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
-from core.errors import Conflict, DatabaseUnavailable, InvalidInput, NotFound, Problem
+from core.errors import Conflict, InvalidInput, NotFound, Problem
 from core.schema.sites import ADDRESSES, IDENTIFY
 from tracker import addresses, origins
 from tracker.throttle import Throttle
@@ -32,7 +31,6 @@ _SECRET_BYTES = 32
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]{1,60}){1,6}")
 _TAKEN = ("/v1", "/healthz", "/readyz", "/metrics", "/openapi.json", "/journeys", "/static", "/t", "/u")
-_log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -292,7 +290,8 @@ def _site(row: RowMapping) -> Site:
 class Directory:
     """All sites, as one process knows them: by write key, and the paths they are served at.
 
-    `watching` keeps it fresh; a key that is not in it makes it look again, though not for each of a flood of them.
+    Whoever has it keeps it fresh by `refresh`; a key that is not in it makes it look again, though not for each of a
+    flood of them.
     """
 
     def __init__(self, database: Database) -> None:
@@ -334,15 +333,6 @@ class Directory:
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read(), name="sites")
         await asyncio.shield(self._reading)
-
-    async def watching(self) -> None:
-        """Look again every few seconds, until cancelled: for paths that are new."""
-        while True:
-            try:
-                await self.refresh()
-            except DatabaseUnavailable as error:
-                _log.warning("sites cannot be read", reason=str(error))
-            await asyncio.sleep(REMEMBERED_SECONDS - 1)
 
     def _is_reading(self) -> bool:
         return self._reading is not None and not self._reading.done()

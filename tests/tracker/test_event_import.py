@@ -201,3 +201,11 @@ async def test_names_beyond_the_limit(database: Database, tmp_path: Path) -> Non
     report = await import_events(database, file, settings=Settings(event_names_limit=2, data=tmp_path))
     assert (report.accepted, report.rejected) == (2, 1)
     assert datetime.now(UTC) > LAST_YEAR
+
+
+async def test_phone_numbers_are_read_as_in_the_installations_region(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    file = jsonl(tmp_path / "calls.jsonl", [line(1, contact={"phone": "030 1234567"})])
+    await import_events(database, file, settings=settings.model_copy(update={"phone_region": "DE"}))
+    assert await rows(database, "select value from identity") == [("+49301234567",)]

@@ -2,22 +2,29 @@
 
 import hmac
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
+from sqlalchemy.exc import DBAPIError
 
 from contacts import attributes, erasure, identifying
 from core.clock import now
 from core.database import Database
+from core.errors import Problem
 from core.settings import Settings
+from segments import eventfilter
 from studio.api import create_app
+from studio.stack.postgres import EmbeddedPostgres
 from tests.tracker.site_world import (
     COUNTS,
     EVENTS,
@@ -36,6 +43,7 @@ from tracker import sites
 from tracker.identify import sign
 from tracker.site_routes import desk_of
 from tracker.sites import Site
+from tracker.tally import Tally
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -503,3 +511,55 @@ async def test_a_full_queue_and_a_lost_database(app: FastAPI, client: httpx.Asyn
     answer = await send(client, body(site.key, view()))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert answer.headers["access-control-allow-origin"] == ORIGIN
+
+
+async def test_what_a_page_says_is_told_apart_from_what_a_server_says(
+    client: httpx.AsyncClient, database: Database, site: Site
+) -> None:
+    """By the test that docs/tracking.md names: a page cannot be without `site`."""
+    faked = [{**view(), "name": "order.paid", "props": props} for props in ({}, {"site": None}, {"site": ""})]
+    assert (await send(client, body(site.key, *faked))).status_code == 204
+    await client.post("/v1/events", json={"event": "order.paid", "contact": {"external_id": "u-1"}})
+    found = [event["properties"] or {} for event in await rows(database, EVENTS)]
+    problems: list[Problem] = []
+    only_servers = eventfilter.parse({"event.site": {"exists": False}}, (), problems)
+    assert not problems
+    assert [eventfilter.matches(only_servers, one, {}) for one in found] == [False, False, False, True]
+
+
+@asynccontextmanager
+async def only_reading(database: Database, postgres: EmbeddedPostgres) -> AsyncIterator[None]:
+    """New connections to the database can write nothing, as after a failover."""
+    name = database.engine.url.database
+    async with await psycopg.AsyncConnection.connect(postgres.superuser_url, autocommit=True) as admin:
+        await admin.execute(f'alter database "{name}" set default_transaction_read_only = on')
+        yield
+        await admin.execute(f'alter database "{name}" reset default_transaction_read_only')
+
+
+async def test_counts_outlast_a_database_that_only_reads(
+    database: Database, site: Site, postgres: EmbeddedPostgres
+) -> None:
+    own = Database(database.url, pool=1)
+    tally = Tally(own)
+    tally.count(site.id, now(), "bot", 2)
+    async with only_reading(database, postgres):
+        with pytest.raises(DBAPIError, match="read-only"):
+            await tally.write()
+    await own.close()
+    tally.count(site.id, now(), "bot", 1)
+    await tally.write()
+    await own.close()
+    assert await rows(database, COUNTS) == [{"fate": "bot", "hits": 3}]
+
+
+async def test_a_desk_closes_whatever_the_database_says(
+    database: Database, settings: Settings, site: Site, postgres: EmbeddedPostgres
+) -> None:
+    own = Database(database.url, pool=2)
+    async with only_reading(database, postgres):
+        app = create_app(settings, own)
+        async with app.router.lifespan_context(app):
+            await desk_of(app).directory.refresh()
+            desk_of(app).tally.count(site.id, now(), "bot", 1)
+    await own.close()
