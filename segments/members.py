@@ -14,6 +14,7 @@ from core.schema.contacts import contact, identity
 from core.schema.segments import segment, segment_member, segment_presence
 from segments import criteria as language
 from segments import membership, store
+from segments.resolving import resolve
 
 OFTEN = 5
 """Asked for so many times on one day, a segment becomes a kept one …"""
@@ -60,7 +61,7 @@ async def page(connection: AsyncConnection, name: str, after: int, limit: int) -
 async def preview(connection: AsyncConnection, criteria: language.Criteria, limit: int = 10) -> dict[str, Any]:
     """What criteria would come to, without storing them: how many contacts, and the newest of them."""
     number = await membership.count(connection, criteria)
-    resolved = await membership.resolve(connection, criteria)
+    resolved = await resolve(connection, criteria)
     newest = select(contact.c.id).where(resolved.clause()).order_by(contact.c.id.desc()).limit(limit)
     ids = list((await connection.execute(newest)).scalars()) if number else []
     return {"contacts": number, "words": criteria.words(), "newest": await shown(connection, None, ids)}

@@ -27,10 +27,9 @@ from core import eventlog
 from core.clock import now
 from core.schema.contacts import contact
 from core.schema.segments import segment_look, segment_presence
-from segments import criteria, dependencies, membership
-
-ENTERED = "segment.entered"
-LEFT = "segment.left"
+from segments import criteria, dependencies, membership, naming
+from segments.naming import ENTERED, LEFT
+from segments.resolving import resolve
 
 PAGE = 5000
 LEAST_REST = timedelta(seconds=30)
@@ -62,7 +61,7 @@ class Questions:
 
 
 async def _resolved(connection: AsyncConnection, name: str) -> criteria.Criteria:
-    return await membership.resolve(connection, criteria.parse({"contact.segments": name}))
+    return await resolve(connection, criteria.parse({"contact.segments": name}))
 
 
 # --- which segments are tracked
@@ -104,22 +103,15 @@ async def begin(connection: AsyncConnection, name: str) -> None:
 
 async def renew(connection: AsyncConnection, name: str) -> None:
     """A segment was changed: find out anew what it and those that name it depend on, and go through them at once."""
-    rows = await connection.execute(text("select name, criteria, tracking from segment where criteria is not null"))
-    segments = {row.name: row for row in rows}
-    naming = {
-        one: {found.name for found in criteria.parse(row.criteria).references() if found.kind == "segment"}
-        for one, row in segments.items()
-    }
-    changed, before = {name}, set[str]()
-    while changed != before:
-        before = set(changed)
-        changed |= {one for one, named in naming.items() if named & changed}
-    for one in sorted(changed & segments.keys()):
-        if segments[one].tracking is not None:
-            await connection.execute(
-                text("update segment set depends = :depends, sweep_due_at = now() where name = :name"),
-                {"name": one, "depends": await _depends(connection, one)},
-            )
+    rows = await connection.execute(
+        text("select name from segment where name = any(:names) and tracking is not null order by name"),
+        {"names": sorted(await naming.around_it(connection, name))},
+    )
+    for one in rows.scalars().all():
+        await connection.execute(
+            text("update segment set depends = :depends, sweep_due_at = now() where name = :name"),
+            {"name": one, "depends": await _depends(connection, one)},
+        )
 
 
 async def _depends(connection: AsyncConnection, name: str) -> list[str]:
