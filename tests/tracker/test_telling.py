@@ -106,6 +106,21 @@ def test_agents(header: str, told: tuple[str | None, ...]) -> None:
     assert (found.browser, found.os, found.device) == told
 
 
+@pytest.mark.parametrize(
+    ("header", "make"),
+    [
+        (IPHONE, ("Apple", "iPhone")),
+        ("Mozilla/5.0 (Linux; Android 14; SM-S918B) AppleWebKit/537.36 Chrome/142.0.0.0", ("Samsung", "SM-S918B")),
+        ("Mozilla/5.0 (Linux; Android 13; 2201116SG) AppleWebKit/537.36 Chrome/142.0.0.0", (None, "2201116SG")),
+        ("Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 Chrome/142.0.0.0 Mobile", (None, None)),
+        (FIREFOX, (None, None)),
+    ],
+)
+def test_who_made_the_device_is_told_where_the_header_says_it(header: str, make: tuple[str | None, ...]) -> None:
+    found = agents.read(header)
+    assert (found.brand, found.model) == make
+
+
 def test_what_is_remembered_of_agents_is_bounded() -> None:
     assert agents.read.cache_info().maxsize == 8192
     assert agents.read(FIREFOX + "x" * 100_000).browser == "Firefox"
