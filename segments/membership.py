@@ -159,6 +159,9 @@ async def _second(connection: AsyncConnection) -> AsyncIterator[AsyncConnection 
     """A second connection that sees what the first one does; None if there is none to spare, or the first has written
     what others cannot see yet. One question at a time takes two, so that questions never wait for each other's."""
     turn = _turns.setdefault(connection.engine, asyncio.Semaphore(1))
+    if connection.in_nested_transaction():  # PostgreSQL exports no snapshot of a part of a transaction
+        yield None
+        return
     wrote = await connection.execute(text("select pg_current_xact_id_if_assigned() is not null"))
     if turn.locked() or wrote.scalar_one():
         yield None

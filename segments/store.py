@@ -134,7 +134,9 @@ async def publish(
         number = (await connection.execute(made)).scalar_one()
         await versions.keep(connection, number, by)
     elif before.source != content:
-        changed = update(segment).where(segment.c.id == before.id).values(**values, changed_at=func.now())
+        changed = (
+            update(segment).where(segment.c.id == before.id).values(**values, changed_at=func.now(), rests_until=None)
+        )
         await connection.execute(changed)
         await versions.keep(connection, before.id, by)
         await _check_users(connection, written)
