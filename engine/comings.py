@@ -142,7 +142,8 @@ async def _segments_signature(connection: AsyncConnection) -> int:
     """Changes when segments begin or cease to be asked for, or come or go."""
     row = await connection.execute(
         text(
-            "select hashtext(string_agg(id || coalesce(tracking, '') || coalesce(kept_until > now(), false), ',' "
+            "select hashtext(string_agg(id || coalesce(tracking, '') || coalesce(kept_until > now(), false) "
+            "|| coalesce(rests_until > now(), false), ',' "
             "order by id)) from segment"
         )
     )

@@ -21,6 +21,7 @@ from core.database import bounded
 from core.errors import InvalidInput, Problem
 from segments import criteria as language
 from segments import export, growth, members, overlap, sql, store, upload, versions
+from segments.resolving import problems_of
 
 router = APIRouter(tags=["segments"])
 
@@ -189,7 +190,7 @@ async def preview_segment(request: Request, body: CriteriaIn) -> Preview:
     """How many contacts meet criteria, and the newest of them; nothing is stored."""
     parsed = language.parse(body.criteria, "/criteria")
     async with _asking(request) as connection:
-        if problems := await language.check(connection, parsed.references()):
+        if problems := await problems_of(connection, parsed, "/criteria"):
             raise InvalidInput(*problems)
         return Preview.model_validate(await members.preview(connection, parsed, body.limit))
 

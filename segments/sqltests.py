@@ -3,7 +3,7 @@
 Every clause is never null, so that it can be negated. What was written reaches SQL as bound parameters only.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -124,7 +124,8 @@ def _json_day(element: ColumnElement[Any], zone: ColumnElement[Any]) -> ColumnEl
     a_day = and_(kind == "string", text.op("~")(f"^(?:{words.DAY})$"))
     a_moment = and_(kind == "string", text.op("~")(f"^(?:{words.MOMENT})$"))
     shown = cast(func.timezone(zone, cast(text, DateTime(timezone=True))), Date)
-    return case((a_day, cast(text, Date)), (a_moment, shown))
+    known = case((shown <= literal(date.max, Date), shown))  # Python knows no later day
+    return case((a_day, cast(text, Date)), (a_moment, known))
 
 
 # --- typed columns

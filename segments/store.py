@@ -18,14 +18,20 @@ from core.errors import Conflict, InvalidInput, NotFound, Problem
 from core.schema.contacts import identity
 from core.schema.segments import segment, segment_member
 from segments import criteria as language
-from segments import membership, naming, tracking, versions
+from segments import naming, tracking, versions
 from segments.criteria import Criteria
+from segments.resolving import problems_of, resolve
 
 EVERYBODY = "all"
 """Stands for all contacts wherever a segment's name is expected; no segment can have this name."""
 
 _KEYS = ("segment", "name", "criteria", "list")
 _LIST_LIMIT = 10_000
+
+
+_ALONE = text("select pg_advisory_xact_lock(hashtext('segments are published'))")
+"""Whoever changes what segments say is alone: two that come to name each other could not see it, each by itself."""
+_STILL = text("select pg_advisory_xact_lock_shared(hashtext('segments are published'))")
 
 
 @dataclass(frozen=True)
@@ -114,11 +120,9 @@ async def publish(
         Conflict: a list would become criteria or the other way round.
     """
     written = parse(source, file)
+    await connection.execute(_ALONE)
     await _check_names(connection, written)
     content = source.decode("utf-8-sig") if isinstance(source, bytes) else source
-    await connection.execute(
-        text("select pg_advisory_xact_lock(hashtext('segment:' || :name))"), {"name": written.name}
-    )
     before = (await connection.execute(select(segment).where(segment.c.name == written.name))).one_or_none()
     if before is not None and (before.criteria is None) != (written.criteria is None):
         raise Conflict(f"the segment {written.name} has {'a list' if before.criteria is None else 'criteria'} already")
@@ -130,9 +134,12 @@ async def publish(
         number = (await connection.execute(made)).scalar_one()
         await versions.keep(connection, number, by)
     elif before.source != content:
-        changed = update(segment).where(segment.c.id == before.id).values(**values, changed_at=func.now())
+        changed = (
+            update(segment).where(segment.c.id == before.id).values(**values, changed_at=func.now(), rests_until=None)
+        )
         await connection.execute(changed)
         await versions.keep(connection, before.id, by)
+        await _check_users(connection, written)
         await tracking.renew(connection, written.name)
     added = await add_members(connection, written.name, await _members(connection, written)) if written.members else 0
     return PublishedSegment(written.name, before is None or before.source != content or added > 0)
@@ -156,17 +163,25 @@ async def _check_names(connection: AsyncConnection, written: Segment) -> None:
     if written.criteria is None:
         return
     parsed = language.parse(written.criteria, "/criteria")
-    problems = await language.check(connection, parsed.references())
+    problems = await problems_of(connection, parsed, "/criteria", (written.name,))
     if problems:
         raise InvalidInput(
             *(written.document.problem(documents.parts(one.path), one.message, one.mend) for one in problems)
         )
-    try:
-        await membership.resolve(connection, parsed, (written.name,))
-    except InvalidInput as error:
-        raise InvalidInput(
-            *(written.document.problem(("criteria",), one.message, "name another segment") for one in error.problems)
-        ) from None
+
+
+async def _check_users(connection: AsyncConnection, written: Segment) -> None:
+    """That whatever names a changed segment, itself or through others, can still be asked."""
+    for words, parsed in await naming.users_through(connection, written.name):
+        try:
+            await resolve(connection, parsed)
+        except InvalidInput as error:
+            raise InvalidInput(
+                *(
+                    written.document.problem(("criteria",), f"{words} names it: {one.message}", "name another segment")
+                    for one in error.problems
+                )
+            ) from None
 
 
 async def _members(connection: AsyncConnection, written: Segment) -> list[int]:
@@ -270,6 +285,7 @@ async def delete_segment(connection: AsyncConnection, name: str) -> None:
         NotFound: no such segment.
         Conflict: another segment, a journey that somebody may be in, or a broadcast under way names it.
     """
+    await connection.execute(_ALONE)
     row = await row_of(connection, name)
     users = await naming.users(connection, name)
     if users:
@@ -306,6 +322,11 @@ async def lists(connection: AsyncConnection) -> dict[str, bool]:
     """Every segment, with whether it is a list."""
     rows = await connection.execute(select(segment.c.name, segment.c.criteria.is_(None).label("is_list")))
     return {row.name: row.is_list for row in rows}
+
+
+async def hold_still(connection: AsyncConnection) -> None:
+    """Have no segment changed or deleted until the transaction ends: for what is stored with names of segments."""
+    await connection.execute(_STILL)
 
 
 async def is_there(connection: AsyncConnection, name: str) -> bool:

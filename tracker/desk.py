@@ -172,7 +172,8 @@ class Desk:
 
 
 def _client(agent: Agent, language: str | None, place: Place) -> Client:
-    return Client(agent.device, agent.browser, agent.os, language, place.country, place.region, place.city)
+    where = (place.country, place.region, place.city)
+    return Client(agent.device, agent.browser, agent.os, language, *where, agent.brand, agent.model)
 
 
 def _entry(hit: Hit, site: Site, pair: Pair, client: Client) -> Entry:

@@ -61,6 +61,8 @@ class _Old(_Row, array_like=True):
     country: str | None
     region: str | None
     city: str | None
+    brand: str | None
+    model: str | None
 
 
 class _Logged(msgspec.Struct, array_like=True):
@@ -174,7 +176,7 @@ _logged = msgspec.json.Decoder(list[_Logged])
 _NEAR = """
 select coalesce(json_agg(json_build_array(
     0, id, started_at, ended_at, pages, exit_url, source, medium, campaign, term, content,
-    device, browser, os, language, country, region, city
+    device, browser, os, language, country, region, city, brand, model
 ) order by started_at, id), '[]')::text
 from (
     select * from session where contact_id = %s and site_id = %s and ended_at >= %s and started_at <= %s limit %s
@@ -249,7 +251,9 @@ async def _chain(connection: Direct, group: _Group, gap: timedelta) -> list[_Old
 
 def _step(hit: _Logged, old: Sequence[_Old]) -> Step:
     row = next((one for one in reversed(old) if one.started_at <= hit.at), old[0])
-    client = Client(row.device, row.browser, row.os, row.language, row.country, row.region, row.city)
+    client = Client(
+        row.device, row.browser, row.os, row.language, row.country, row.region, row.city, row.brand, row.model
+    )
     referrer = outside(hit.url, hit.referrer) if hit.is_page else None
     return Step(hit.at, hit.url, referrer, arrival(hit.url, referrer), hit.is_page, client)
 
@@ -267,7 +271,7 @@ _COLUMNS = (
         (name, "text")
         for name in (
             *("entry_url", "exit_url", "referrer", "source", "medium", "campaign", "term", "content"),
-            *("device", "browser", "os", "language", "country", "region", "city"),
+            *("device", "browser", "os", "language", "country", "region", "city", "brand", "model"),
         )
     ),
 )

@@ -25,6 +25,8 @@ class Client(msgspec.Struct, frozen=True, gc=False):
     country: str | None = None
     region: str | None = None
     city: str | None = None
+    brand: str | None = None
+    model: str | None = None
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):

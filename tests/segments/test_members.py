@@ -1,5 +1,6 @@
 """Counting, paging, comparing, exporting and filling named segments; their versions and growth."""
 
+import asyncio
 import csv
 import io
 from pathlib import Path
@@ -233,3 +234,87 @@ async def test_a_segment_cannot_contain_itself_through_others(people: Database) 
         await store.publish(connection, "segment: b\ncriteria: {contact.segments: a}\n")
         with pytest.raises(InvalidInput, match=r"a\.yaml:2:.*would contain itself: a → b → a"):
             await store.publish(connection, "segment: a\ncriteria: {contact.segments: b}\n", "a.yaml")
+
+
+async def _chain(database: Database, prefix: str, length: int) -> None:
+    """Segments of which each contains the one before."""
+    async with database.begin() as connection:
+        await store.publish(connection, f"segment: {prefix}0\ncriteria: {{contact.tags: vip}}\n")
+        for number in range(1, length):
+            inner = f"{prefix}{number - 1}"
+            await store.publish(connection, f"segment: {prefix}{number}\ncriteria: {{contact.segments: {inner}}}\n")
+
+
+async def test_a_chain_cannot_be_made_longer_from_below(people: Database) -> None:
+    await _chain(people, "s", 10)
+    await _chain(people, "t", 2)
+    async with people.begin() as connection:
+        with pytest.raises(InvalidInput, match=r"s0\.yaml:2:.*the segment s8 names it: .* more than 10 deep: s8 → s7"):
+            await store.publish(connection, "segment: s0\ncriteria: {contact.segments: t1}\n", "s0.yaml")
+    async with people.begin() as connection:
+        await store.publish(connection, "segment: s0\ncriteria: {contact.tags: reader}\n")
+        assert await members.count(connection, "s9") == 4
+
+
+async def test_two_who_publish_at_once_cannot_make_segments_contain_each_other(people: Database) -> None:
+    async with people.begin() as connection:
+        for name in ("a", "b"):
+            await store.publish(connection, f"segment: {name}\ncriteria: {{contact.tags: {name}}}\n")
+
+    async def publish(name: str, inner: str) -> None:
+        async with people.begin() as connection:
+            await store.publish(connection, f"segment: {name}\ncriteria: {{contact.segments: {inner}}}\n")
+
+    done = await asyncio.gather(publish("a", "b"), publish("b", "a"), return_exceptions=True)
+    assert [type(one) for one in done if one is not None] == [InvalidInput]
+    async with people.begin() as connection:
+        assert await members.count(connection, "a") == await members.count(connection, "b") == 0
+
+
+async def test_a_segment_is_not_deleted_while_something_is_stored_that_names_it(people: Database) -> None:
+    async def delete_it() -> None:
+        async with people.begin() as connection:
+            await store.delete_segment(connection, "vip")
+
+    async with people.begin() as connection:
+        await journeys.publish(connection, "journey: first\nenter: {segment: vip}\nsteps: [{wait: 1d}]\n")
+        deleting = asyncio.create_task(delete_it())
+        await _wait_for_lock(connection)
+    with pytest.raises(Conflict, match="named by the journey first"):
+        await deleting
+
+
+async def _wait_for_lock(connection: AsyncConnection) -> None:
+    waiting = text(
+        "select exists (select from pg_locks where locktype = 'advisory' and not granted and "
+        "database = (select oid from pg_database where datname = current_database()))"
+    )
+    async with asyncio.timeout(10):
+        while not (await connection.execute(waiting)).scalar_one():  # noqa: ASYNC110 - another session's lock
+            await asyncio.sleep(0.01)
+
+
+async def test_segments_that_contain_too_much_are_refused(people: Database) -> None:
+    async with people.begin() as connection:
+        for level in range(3):
+            for number in range(10):
+                inner = ", ".join(f"l{level - 1}-{one}" for one in range(10))
+                what = f"contact.segments: [{inner}]" if level else f"contact.tags: t{number}"
+                await store.publish(connection, f"segment: l{level}-{number}\ncriteria: {{{what}}}\n")
+        assert await members.count(connection, "l2-0") == 0
+        names = ", ".join(f"l2-{one}" for one in range(10))
+        with pytest.raises(InvalidInput, match=r"w\.yaml:2:.*2,000 criteria.* more than 1,000"):
+            await store.publish(connection, f"segment: wide\ncriteria: {{exclude: [{names}, {names}]}}\n", "w.yaml")
+        with pytest.raises(InvalidInput, match=r"the segment l2-0 names it: .*more than 1,000"):
+            many = ", ".join(f"{{contact.tags: t{one}}}" for one in range(200))
+            await store.publish(connection, f"segment: l0-0\ncriteria: {{any: [{many}]}}\n")
+        with pytest.raises(InvalidInput, match=r"more than 1,000"):
+            source = f"journey: first\nsteps: [{{if: {{exclude: [{names}, {names}]}}, then: [{{wait: 1d}}]}}]\n"
+            await journeys.publish(connection, source)
+
+
+def test_names_of_segments_count_as_criteria() -> None:
+    with pytest.raises(InvalidInput, match=r"20,000 criteria, more than 300"):
+        criteria.parse({"include": [f"s{number}" for number in range(20_000)]})
+    with pytest.raises(InvalidInput, match=r"350 criteria"):
+        criteria.parse({"any": [{"contact.segments": [f"s{number}" for number in range(50)]}] * 7})

@@ -91,6 +91,7 @@ async def test_a_page_view_is_an_event_and_a_session(
     }
     assert [session[name] for name in ("source", "medium", "campaign", "term")] == ["letter", "email", "may", None]
     assert [session[name] for name in ("device", "browser", "os", "language")] == ["mobile", "Safari", "iOS", "ru-RU"]
+    assert (session["brand"], session["model"]) == ("Apple", "iPhone")
     assert await counts(app, database) == {"stored": 1}
 
 

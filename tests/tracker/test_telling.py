@@ -110,6 +110,21 @@ def test_agents(header: str, told: tuple[str | None, ...]) -> None:
     assert (found.browser, found.os, found.device) == told
 
 
+@pytest.mark.parametrize(
+    ("header", "make"),
+    [
+        (IPHONE, ("Apple", "iPhone")),
+        ("Mozilla/5.0 (Linux; Android 14; SM-S918B) AppleWebKit/537.36 Chrome/142.0.0.0", ("Samsung", "SM-S918B")),
+        ("Mozilla/5.0 (Linux; Android 13; 2201116SG) AppleWebKit/537.36 Chrome/142.0.0.0", (None, "2201116SG")),
+        ("Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 Chrome/142.0.0.0 Mobile", (None, None)),
+        (FIREFOX, (None, None)),
+    ],
+)
+def test_who_made_the_device_is_told_where_the_header_says_it(header: str, make: tuple[str | None, ...]) -> None:
+    found = agents.read(header)
+    assert (found.brand, found.model) == make
+
+
 def test_of_long_headers_little_is_remembered(settings: Settings) -> None:
     """In bytes: a hundred headers of a megabyte, each another one."""
     gate = Gate(settings.model_copy(update={"trusted_proxies": "127.0.0.1"}))
