@@ -16,6 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from core import ids
 from core.database import Database
 from core.settings import Settings
+from engine import urgency
 from engine.cohort import CohortWorkflow
 from engine.entries import CLOSING_MARGIN, Cohort, Placed
 from engine.versions import Version, Versions
@@ -197,7 +198,8 @@ class Cohorts:
 def priority_of(cohort: Cohort, version: Version) -> Priority:
     """A cohort's turn at the task queues: after those in a hurry, and then every journey gets its share, however many
     contacts another has in the queue. Its activities inherit it."""
-    return Priority(priority_key=5 if cohort.broadcast else 3, fairness_key=f"journey-{version.journey_id}")
+    key = urgency.of_plan(version.plan, broadcast=cohort.broadcast)
+    return Priority(priority_key=key, fairness_key=f"journey-{version.journey_id}")
 
 
 async def _still_entering(database: Database, placed: Placed) -> Placed:

@@ -71,6 +71,7 @@ async def run_worker(settings: Settings, database: Database, client: Client, sto
             activities.prepare,
             activities.choose,
             activities.act,
+            activities.withdraw,
             schedules.ScheduleActivities(database).start_broadcast,
         ],
         max_concurrent_activities=settings.database_pool,
