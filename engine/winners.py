@@ -54,8 +54,9 @@ async def choose(connection: AsyncConnection, version: Version, step: Split, req
     for enrollment, visit in request.members:
         name, to = choose_arm(step, seeds.get(enrollment, 0))
         if won is not None and name != step.holdout:  # who is held out stays out
-            name, to = won, targets[won]
-        acted.went.append([enrollment, visit, to, f"arm:{name}"])
+            acted.went.append([enrollment, visit, targets[won], f"won:{won}"])
+        else:
+            acted.went.append([enrollment, visit, to, f"arm:{name}"])
     return acted
 
 

@@ -132,6 +132,7 @@ async def _served(database: Database, settings: Settings, environment: WorkflowE
     delivery, versions = Delivery(database, settings), Versions()
     activities = Activities(database, settings, delivery, versions)
     work: list[Callable[..., object]] = [activities.record, activities.prepare, activities.choose, activities.act]
+    work.append(activities.withdraw)
     client = environment.client
     try:
         async with (
@@ -307,7 +308,7 @@ async def test_a_winner_takes_everybody_who_comes_later(here: Installation) -> N
     rows = await here.run(
         "select v.via, count(*) from step_visit v join enrollment e on e.id = v.enrollment_id "
         "where via ~ '^arm' and e.contact_id = any(:late) group by 1", late=late)  # fmt: skip
-    assert {row.via for row in rows} == {"arm:b", "arm:holdout"}
+    assert {row.via for row in rows} == {"won:b", "arm:holdout"}
 
 
 async def test_history_says_what_happened_in_words(here: Installation) -> None:
