@@ -60,9 +60,10 @@ async def test_a_pause_while_a_cohort_is_being_started_is_told_to_it(
 ) -> None:
     cohorts = Overtaken(brief_histories.client, settings)
     await broadcasts.next_page(entered, settings, cohorts, Versions())
-    async with asyncio.timeout(20):
-        while not await cohorts.spread_control(entered):
-            await asyncio.sleep(0.05)
+    for _ in range(200):
+        if await cohorts.spread_control(entered):
+            break
+        await asyncio.sleep(0.05)
     async with entered.begin() as connection:
         row = (
             await connection.execute(text("select c.id, c.control, j.control as wanted from cohort c, journey j"))
