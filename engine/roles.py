@@ -122,6 +122,7 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
     moves = Moves(database, cohorts, versions)
     tracker = comings.Tracker(database, versions)
     almanac = comings.Almanac(database, versions)
+    judge = winners.Winners(database, versions)
 
     async def route() -> float:
         begun = asyncio.get_running_loop().time()
@@ -157,7 +158,7 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
         return 10.0 if not await cohorts.retell(database, versions) else 1.0
 
     async def crown() -> float:
-        await winners.decide(database, versions)
+        await judge.decide()
         return _WINNERS_SECONDS
 
     async def settle() -> float:
@@ -185,8 +186,10 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
                 # Whoever was the router before is gone, and may have died between writing and telling.
                 await cohorts.retell(database, versions, older_than=timedelta())
                 log.info("router ready")
-                duties = [route, broadcast, control, move, track, sweep, count_segments, let_in, retell, crown]
-                duties += [settle, schedule, keep_house, ask_consents]
+                duties = [
+                    *(route, broadcast, control, move, track, sweep, count_segments, let_in, retell, crown),
+                    *(settle, schedule, keep_house, ask_consents),
+                ]
                 await _until_lost(stop, mine, duties)
         except KaskadError as error:
             log.warning("the router begins anew", error=str(error))

@@ -290,15 +290,15 @@ async def test_a_winner_takes_everybody_who_comes_later(here: Installation) -> N
     await here.enter("ab", *contacts)
     for contact in contacts:
         await here.outcome("ab", contact)
-    assert await winners.decide(here.database, here.versions) == 0
+    assert await winners.Winners(here.database, here.versions).decide() == 0
     arms = {row.contact_id: row.via for row in await here.run(
         "select e.contact_id, v.via from step_visit v join enrollment e on e.id = v.enrollment_id "
             "where via ~ '^arm'")}  # fmt: skip
     assert set(arms.values()) == {"arm:a", "arm:b", "arm:holdout"}
     clicked = [contact for contact in contacts if arms[contact] == "arm:b"]
     await here.run("update message set clicked_at = now() where contact_id = any(:ids)", ids=clicked)
-    assert await winners.decide(here.database, here.versions) == 1
-    assert await winners.decide(here.database, here.versions) == 0
+    assert await winners.Winners(here.database, here.versions).decide() == 1
+    assert await winners.Winners(here.database, here.versions).decide() == 0
     (row,) = await here.run("select arm, reason, figures from split_decision")
     assert (row.arm, row.reason, row.figures["b"]) == ("b", "significance", [len(clicked), len(clicked)])
     late = [await here.contact() for _ in range(30)]
