@@ -344,6 +344,7 @@ steps:
         f"x.yaml:5:38: contacts have no attribute scor {known}",
         "x.yaml:6:6: there is no journey nowhere (publish it first)",
         "x.yaml:8:6: the channel sms is not configured yet (notify by email meanwhile)",
+        "x.yaml:9:6: no provider carries webhook yet (add one: kaskad provider add NAME URL, with a URL for webhook)",
         "x.yaml:10:6: forms on the site cannot ask yet (ask by a link meanwhile)",
         "x.yaml:11:6: no mail comes in here, so nobody's reply would be read "
         "(set KASKAD_INBOUND_ADDRESS (docs/email.md), or ask by a link meanwhile)",
