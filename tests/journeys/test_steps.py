@@ -82,7 +82,7 @@ def test_branches_have_a_join_and_may_hold_branches() -> None:
 
 def test_holdout_is_a_share_of_all_and_ends() -> None:
     plan = plan_of(
-        "  - {split: {a: 3, b: 1}, holdout: 20, winner: {metric: goal, sample: 50, deadline: 2d}}\n  - end\n"
+        "  - {id: arms, split: {a: 3, b: 1}, holdout: 20, winner: {metric: goal, sample: 50, deadline: 2d}}\n  - end\n"
     )
     split = plan.steps[0]
     assert isinstance(split, Split) and split.winner is not None
@@ -249,6 +249,10 @@ def test_rules_of_a_journey() -> None:
         (
             "  - {wait: {date: birthday}}\n",
             "3:13: date names an attribute of the contact (write date: contact.birthday)",
+        ),
+        (
+            "  - {split: {a: 1, b: 1}, winner: {metric: clicked}}\n",
+            "3:5: a split with a winner needs an id, by which its winner is remembered (add id: subject-line)",
         ),
         ("  - wait: {}\n", "3:5: this window is always open (add hours: 10:00-20:00, days: weekdays, or holidays: RU)"),
         (

@@ -15,8 +15,8 @@ from core.errors import InvalidInput, NotFound
 from core.schema import contacts, messages
 from core.schema.journeys import journey
 from core.settings import Settings
-from journeys import cli, store
-from journeys.plan import Plan, Wait
+from journeys import canonical, cli, compiler, loader, store
+from journeys.plan import Plan, Split, Wait
 from segments import members as segment_members
 from segments import store as segment_store
 from studio.api import create_app
@@ -272,3 +272,17 @@ async def test_a_channel_without_a_provider_is_refused(ready: Database) -> None:
     [problem] = caught.value.problems
     assert (problem.line, problem.message) == (4, "no provider carries email yet")
     assert "kaskad provider add" in problem.mend
+
+
+async def test_splits_deal_on_as_they_did_in_the_version_before(ready: Database) -> None:
+    """The winner found for a split, and the arm that a contact takes, are known by its salt."""
+    first = "journey: arms\nsteps:\n  - split: {a: 1, b: 1}\n  - end\n"
+    second = first.replace("steps:\n", "steps:\n  - split: {c: {then: [{wait: 1d}]}, d: 1}\n")
+    async with ready.begin() as connection:
+        await store.publish(connection, first)
+        made = await store.publish(connection, second, move=True)
+        again = await store.publish(connection, second)
+        plan = await store.plan_of(connection, made.version_id)
+    assert [step.salt for step in plan.steps if isinstance(step, Split)] == ["arms:split-1+1", "arms:split-1"]
+    assert not again.changed
+    assert canonical.text(plan) == canonical.text(compiler.compile(loader.load(second)))
