@@ -6,6 +6,7 @@ from sqlalchemy import insert
 
 import journeys
 from channels import providers, templates
+from contacts import suppressions
 from core.database import Database
 from core.errors import InvalidInput
 from core.schema import contacts
@@ -78,6 +79,14 @@ def test_branches_have_a_join_and_may_hold_branches() -> None:
     first, last = plan.steps[5], plan.steps[6]
     assert isinstance(first, Join) and (first.mode, first.next) == ("first", 6)
     assert isinstance(last, Join) and (last.mode, last.next) == ("all", 7)
+
+
+def test_every_channel_with_addresses_can_be_suppressed_for_every_reason() -> None:
+    channels, reasons = suppressions.ADDRESS_KINDS, suppressions.REASONS
+    plan = plan_of("".join(f"  - {{suppress: [{', '.join(channels)}], reason: {reason}}}\n" for reason in reasons))
+    assert [step.data for step in plan.steps if isinstance(step, Act)] == [
+        {"channels": list(channels)} | ({} if reason == "manual" else {"reason": reason}) for reason in reasons
+    ]
 
 
 def test_holdout_is_a_share_of_all_and_ends() -> None:
