@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core import documents
 from core.documents import Path
 from core.errors import Problem
-from journeys import branches
+from journeys import branches, compiler, enrolling
 from journeys.language import Journey
 from journeys.steps.grammar import StepNode, split_where
 from journeys.steps.known import NO_ABILITIES, Abilities, Known
@@ -37,6 +37,7 @@ async def problems_of(
     found = [*_unbuilt_problems(journey), *await _entry_problems(journey, known)]
     for path, step in steps_of(journey):
         found += await kind_of(step).check(step, known, path)
+    found += await enrolling.endless(compiler.assemble(journey), known)
     for path, data in criteria_of(journey):
         here = documents.pointer(path)
         wrong = await resolving.problems_of(connection, criteria.parse(data, here), here)

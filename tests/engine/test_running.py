@@ -282,7 +282,7 @@ async def test_messages_a_minute_hold_also_after_a_pause(here: Installation) -> 
 
 async def test_a_winner_takes_everybody_who_comes_later(here: Installation) -> None:
     await here.publish(
-        "journey: ab\nsteps:\n  - split:\n      a: {then: [{send: email, template: letter}]}\n"
+        "journey: ab\nsteps:\n  - id: arms\n    split:\n      a: {then: [{send: email, template: letter}]}\n"
         "      b: {then: [{send: email, template: letter}]}\n    holdout: 20\n"
         "    winner: {metric: clicked, sample: 10}\n  - end: done\n"
     )

@@ -330,6 +330,34 @@ def test_steps_without_an_id_are_found_by_what_they_do() -> None:
     ]
 
 
+def split(name: str, to: int, arms: str = "xy", salt: str = "") -> Split:
+    """A split as the compiler makes it, or with another version's salt."""
+    made = tuple(Arm(name=arm, weight=1, next=to) for arm in arms)
+    return Split(id=name, salt=salt or f"j:{name}", arms=made)
+
+
+def _salts(steps: Plan) -> list[str]:
+    return [step.salt for step in steps.steps if isinstance(step, Split)]
+
+
+def test_contacts_keep_their_arms_when_a_split_is_put_above() -> None:
+    old = plan(split("split-1", 1), split("split-2", 2, "yz"), END)
+    new = plan(split("split-1", 1, "pq"), split("split-2", 2), split("split-3", 3, "yz"), END)
+    kept = moving.keep_arms(old, new)
+    assert _salts(kept) == ["j:split-1+1", "j:split-1", "j:split-2"]
+    assert [one.edit for one in edits(old, kept, {})] == ["same"] * 3
+    assert moving.keep_arms(kept, kept) == kept
+    taken_out_again = moving.keep_arms(kept, plan(split("split-1", 1), split("split-2", 2, "yz"), END))
+    assert taken_out_again == old
+    named = moving.keep_arms(kept, plan(split("mine", 1, "pq"), split("own", 2), split("split-1", 3, "yz"), END))
+    assert _salts(named) == _salts(kept)
+
+
+def test_a_split_that_is_told_apart_by_its_id_keeps_its_arms_whatever_they_are() -> None:
+    old = plan(split("mine", 1), END)
+    assert _salts(moving.keep_arms(old, plan(split("other", 1), split("mine", 2, "xyz"), END))) == ["j:other", "j:mine"]
+
+
 def test_edits_are_told_apart() -> None:
     old = plan(Wait(id="a", seconds=60, next=1), Wait(id="b", seconds=60, next=2), letter("c", 3), letter("d", 4), END)
     new = plan(Wait(id="a", seconds=5, next=2), letter("b", 2), letter("c", 3, "x"), END)
