@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import TypeVar
@@ -19,13 +19,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from channels import carriers, failover, ledger, pacing, spending
+from channels.asking import asked
 from channels.claims import LEASE, RENEWAL, Claimed, Claims, Requeued
-from channels.facts import Batch, gather
 from channels.ledger import Step
-from channels.letters import WEBHOOK, Sendable, Workshop
+from channels.letters import Sendable, Workshop
 from channels.metrics import MESSAGES
-from channels.notices import STAFF
-from channels.policy import NO_RULES, DelayUntil, Reason, Skip, decide
+from channels.policy import DelayUntil, Skip
 from channels.provider import AnyProvider, NotNow, Outcome, Receipt
 from channels.providers import Provider
 from channels.requests import Delivered, DeliverRequest
@@ -38,8 +37,6 @@ from core.ids import message_id
 from core.schema.messages import MessageState
 
 PAUSED_WAIT = timedelta(seconds=30)
-FRESH = timedelta(minutes=1)
-"""A row younger than this was decided upon just now; the policy is not asked again, unless there are caps."""
 PATIENCE = timedelta(seconds=10)
 """How long a call waits inside for what cannot leave yet, before it hands its turn back."""
 LONGEST = timedelta(minutes=2)
@@ -233,7 +230,7 @@ class Attempt:
                 return []
             await identities.hold_off_erasure(connection)
             rows = await self.claims.take(connection, ids)
-            decided = await self._decide(connection, rows)
+            decided = await asked(connection, self.workshop, self.claims, rows, self.request.rules)
             if self.provider.scheme.needs_content:
                 written = await self.workshop.write(
                     connection, [row for row, why in decided if not why], self.request.at
@@ -248,41 +245,6 @@ class Attempt:
         """Whether the journey was paused or stopped meanwhile."""
         held = text("select 1 from journey where id = :id and state in ('paused', 'stopped')")
         return (await connection.execute(held, {"id": self.request.journey_id})).first() is not None
-
-    async def _decide(
-        self, connection: AsyncConnection, rows: Sequence[Claimed]
-    ) -> list[tuple[Claimed, Skip | DelayUntil | None]]:
-        """What the policy says of each row now; None is "send"."""
-        moment = now()
-        if moment - self.request.at < FRESH and self.request.rules == NO_RULES:
-            return [(row, None if row.address else Skip(Reason.CONTACT_GONE)) for row in rows]
-        decided: list[tuple[Claimed, Skip | DelayUntil | None]] = []
-        batches: dict[Batch, list[Claimed]] = {}
-        for row in rows:
-            address = row.address if row.channel == WEBHOOK else None
-            sender = await self.workshop.sender(connection, row)
-            batch = Batch(row.channel, row.purpose, row.version_id, row.step, self.request.at, address, sender)
-            batches.setdefault(batch, []).append(row)
-        for batch, members in batches.items():
-            if batch.purpose == STAFF:  # nobody's consent, hours or caps are asked
-                decided += [(row, None if row.address else Skip(Reason.CONTACT_GONE)) for row in members]
-                continue
-            ids = {row.enrollment_id: row.id for row in members}
-            known = await gather(connection, batch, ids, self.request.rules)
-            for row in members:
-                found = known.get(row.enrollment_id)
-                if found is None:
-                    decided.append((row, Skip(Reason.CONTACT_GONE)))
-                    continue
-                decision = decide(found.facts, moment, self.request.rules)
-                why = decision if isinstance(decision, Skip | DelayUntil) else None
-                decided.append((replace(row, address=found.facts.address or row.address), why))
-        before = {row.id: row.address for row in rows}
-        changed = {
-            row.id: row.address for row, why in decided if not why and row.address and row.address != before[row.id]
-        }
-        await self.claims.readdress(connection, changed)
-        return decided
 
     async def _drop(
         self, connection: AsyncConnection, outcomes: Sequence[tuple[Claimed, Sendable | Skip | DelayUntil]]

@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from channels import messages
+from channels import caps, messages
 from channels.delivery import Delivery
 from channels.policy import Rules
 from channels.provider import NotNow
@@ -62,8 +62,8 @@ async def retry(connection: AsyncConnection, message_id: UUID, by: str, why: str
 
 
 _LOCK = text(
-    "select m.state, m.address, m.contact_id, m.reason, m.enrollment_id, m.visit, p.state as provider from message m "
-    "left join provider p on p.id = m.provider_id where m.id = :id and m.created_at = :at for update of m"
+    "select m.state, m.address, m.contact_id, m.reason, m.enrollment_id, m.visit, m.channel, p.state as provider from "
+    "message m left join provider p on p.id = m.provider_id where m.id = :id and m.created_at = :at for update of m"
 )
 _MOVE = text(
     "update message set state = :state, reason = :reason, claim = null, claimed_at = null, "
@@ -99,6 +99,8 @@ async def _settle(
         raise Conflict("the message's contact was erased: there is nobody to send it to")
     if again and row.provider in {None, "removed"}:
         raise Conflict("the message's provider was removed: nobody can send it")
+    if again:  # it counts again from here on
+        await caps.hold(connection, row.channel, [row.contact_id])
     await connection.execute(_MOVE, {"id": message_id, "at": at, "state": int(becomes[0]), "reason": becomes[1]})
     values = {"id": message_id, "contact": row.contact_id, "word": word, "was": int(state), "reason": row.reason}
     await connection.execute(_NOTE, {**values, "by": by, "why": why, "open": again})

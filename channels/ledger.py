@@ -4,17 +4,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from channels import carriers, spending, templates
+from channels.batches import Batch
 from channels.carriers import Wanted
-from channels.facts import Batch, Known, gather
+from channels.facts import Known, gather
 from channels.metrics import MESSAGES
-from channels.policy import DelayUntil, Reason, Skip, decide
-from channels.requests import PrepareRequest, Verdict
+from channels.policy import Decision, DelayUntil, Reason, Skip, decide_all
+from channels.requests import Item, PrepareRequest, Verdict
 from channels.routing import Carrier, Choice
 from channels.webhook import call as webhook
 from contacts import identities
@@ -82,9 +84,9 @@ async def prepare(connection: AsyncConnection, settings: Settings, request: Prep
         template.compiled.get("sender"),
     )
     ids = {item.enrollment_id: message_id(item.enrollment_id, item.visit) for item in request.items}
-    known = await gather(connection, batch, ids, request.rules, reserve=True)
-    moment = now()
-    drafts = [_draft(request, item.enrollment_id, item.visit, ids, known, moment) for item in request.items]
+    moment = max(now(), request.at)
+    known = await gather(connection, batch, ids, request.rules, moment, reserve=True)
+    drafts = _drafts(request, ids, known, moment)
     drafts = await _routed(connection, request, drafts, known, known_carriers, moment)
     drafts = await _within_budget(connection, request, drafts)
     written = await _insert(connection, request, template.id, drafts)
@@ -145,16 +147,24 @@ async def _within_budget(
     return [replace(draft, skip=over, choice=None) if draft.id in refused else draft for draft in drafts]
 
 
-def _draft(
-    request: PrepareRequest, number: int, visit: int, ids: dict[int, UUID], known: dict[int, Known], at: datetime
-) -> _Draft:
-    found = known.get(number)
+def _drafts(request: PrepareRequest, ids: Mapping[int, UUID], known: Mapping[int, Known], at: datetime) -> list[_Draft]:
+    """The policy's word on each item. Of one contact's messages those with the lower ids come first, in whatever order
+    the batch has them."""
+    members = sorted(((ids[number], found) for number, found in known.items()), key=itemgetter(0))
+    facts = ((found.contact_id, found.facts) for _, found in members)
+    decided = dict(zip((number for number, _ in members), decide_all(facts, at, request.rules), strict=True))
+    return [_draft(item, ids, known.get(item.enrollment_id), decided) for item in request.items]
+
+
+def _draft(item: Item, ids: Mapping[int, UUID], found: Known | None, decided: Mapping[UUID, Decision]) -> _Draft:
+    number = ids[item.enrollment_id]
     if found is None:
-        return _Draft(ids[number], number, visit, None, None, str(Reason.CONTACT_GONE), None)
-    decision = decide(found.facts, at, request.rules)
+        return _Draft(number, item.enrollment_id, item.visit, None, None, str(Reason.CONTACT_GONE), None)
+    decision = decided[number]
     skip = str(decision) if isinstance(decision, Skip) else None
     until = decision.at if isinstance(decision, DelayUntil) else None
-    return _Draft(ids[number], number, visit, found.contact_id, found.facts.address, skip, until)
+    address = found.facts.address
+    return _Draft(number, item.enrollment_id, item.visit, found.contact_id, address, skip, until)
 
 
 async def _insert(

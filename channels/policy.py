@@ -1,13 +1,14 @@
 """Whether a message may be sent to a contact at a moment: a pure decision over facts.
 
-It is asked when the ledger row is made and again when the letter leaves, if time has passed in between: what holds is
-the moment of sending. The first rule that objects gives the answer; rules that say "never" come before rules that say
-"later", so a contact without consent does not wait for the morning to be skipped.
+It is asked when the ledger row is made and again when the letter leaves: what holds is the moment of sending. The first
+rule that objects gives the answer; rules that say "never" come before rules that say "later", so a contact without
+consent does not wait for the morning to be skipped.
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -137,6 +138,25 @@ def decide(facts: Facts, at: datetime, rules: Rules = NO_RULES) -> Decision:
         if until is not None:
             return DelayUntil(until)
     return _in_window(facts, at, rules.window) if rules.window else SEND
+
+
+def decide_all(members: Iterable[tuple[int, Facts]], at: datetime, rules: Rules = NO_RULES) -> Iterator[Decision]:
+    """Decide on the messages of a batch: of several to one contact, the later ones count those before them that may
+    leave.
+
+    Args:
+        members: contact and facts of each message.
+        at: the moment of sending, aware.
+        rules: quiet hours, caps and the like.
+    """
+    before: Counter[int] = Counter()
+    for contact, facts in members:
+        if more := before[contact]:
+            sent, this_week = facts.sent_lately + more, facts.sent_this_week + more
+            facts = replace(facts, sent_lately=sent, sent_this_week=this_week)  # noqa: PLW2901
+        decision = decide(facts, at, rules)
+        before[contact] += decision is SEND
+        yield decision
 
 
 def _in_window(facts: Facts, at: datetime, window: Hours) -> Decision:
