@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core import addresses
 from core.errors import InvalidInput
 from tests.tracker.site_world import FIREFOX, IPHONE
-from tracker import addresses, agents, hits, origins
+from tracker import agents, hits, origins
 from tracker.campaigns import Traffic, arrival, outside
 from tracker.throttle import Throttle
 
