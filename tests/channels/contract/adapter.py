@@ -2,8 +2,9 @@
 and, where the kind reports by webhook, the way to make its hooks. One file in this folder for each kind."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -20,6 +21,7 @@ class Mood(StrEnum):
     REJECT = "reject"  # never this message
     THROTTLE = "throttle"  # later; with a time, where its protocol has a word for that
     REFUSE = "refuse"  # nobody listens
+    UNREACHABLE = "unreachable"  # no connection comes about, and nobody says why
     SILENT = "silent"  # connects and says nothing at all
     DROP = "drop"  # hangs up before it has the message
     HANG = "hang"  # takes the message and never answers
@@ -47,6 +49,20 @@ class Server:
         """Count a message that has arrived in full."""
         self.taken += 1
         self.has_taken.set()
+
+
+@contextmanager
+def unreachable() -> Iterator[int]:
+    """A port at which connecting hangs: its queue is full, and nobody takes from it."""
+    with ExitStack() as open_sockets:
+        listening = open_sockets.enter_context(socket.socket())
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(3):  # one fits in; the kernel answers nobody else
+            waiting = open_sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        yield listening.getsockname()[1]
 
 
 @dataclass(frozen=True)

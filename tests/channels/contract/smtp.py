@@ -3,7 +3,7 @@
 from contextlib import asynccontextmanager
 
 from studio.stack.process import free_port
-from tests.channels.contract.adapter import TAKES, Adapter, Mood, Server, Serving
+from tests.channels.contract.adapter import TAKES, Adapter, Mood, Server, Serving, unreachable
 from tests.channels.email.servers import DROP, HALF, HANG, Script, scripted
 
 _GREETING = {Mood.SILENT: HANG}
@@ -39,6 +39,11 @@ async def serve(mood: Mood) -> Serving:
     if mood is Mood.REFUSE:
         server.url = f"smtp://127.0.0.1:{free_port()}?{options}"
         yield server
+        return
+    if mood is Mood.UNREACHABLE:
+        with unreachable() as port:
+            server.url = f"smtp://127.0.0.1:{port}?{options}"
+            yield server
         return
     async with scripted(script) as port:
         server.url = f"smtp://127.0.0.1:{port}?{options}"

@@ -35,6 +35,7 @@ ALLOWED = {
     Mood.REJECT: {Outcome.REJECTED},
     Mood.THROTTLE: {Outcome.DEFERRED},
     Mood.REFUSE: {Outcome.DEFERRED},
+    Mood.UNREACHABLE: {Outcome.DEFERRED},
     # Who cannot tell whether a request was read before the connection went away says that nobody knows.
     Mood.SILENT: {Outcome.DEFERRED, Outcome.UNKNOWN},
     Mood.DROP: {Outcome.DEFERRED, Outcome.UNKNOWN},
@@ -118,8 +119,9 @@ async def test_hand_overs_side_by_side_do_not_mix_their_receipts(adapter: Adapte
 
 
 @every_kind
-async def test_a_check_says_that_nobody_answers(adapter: Adapter, settings: Settings) -> None:
-    async with adapter.serve(Mood.REFUSE) as server, opened(server, settings) as provider:
+@pytest.mark.parametrize("mood", [Mood.REFUSE, Mood.UNREACHABLE])
+async def test_a_check_says_that_nobody_answers(adapter: Adapter, mood: Mood, settings: Settings) -> None:
+    async with adapter.serve(mood) as server, opened(server, settings) as provider:
         with pytest.raises(Unavailable):
             await provider.check()
 

@@ -12,7 +12,7 @@ from channels.email import ses
 from channels.email.sns import Sns
 from channels.provider import Hook, ReportKind
 from studio.stack.process import free_port
-from tests.channels.contract.adapter import Adapter, Hooks, Mood, Server, Serving
+from tests.channels.contract.adapter import Adapter, Hooks, Mood, Server, Serving, unreachable
 from tests.channels.email.vendors import test_webhooks as signed
 from tests.channels.email.vendors.peer import DROP, GARBAGE, HALF, HANG, Peer, Request, Said, serving
 from tests.channels.email.vendors.test_vendors import CASES, Case
@@ -41,6 +41,11 @@ def _serve(case: Case) -> Callable[[Mood], AbstractAsyncContextManager[Server]]:
         if mood is Mood.REFUSE:
             server.url = url(free_port())
             yield server
+            return
+        if mood is Mood.UNREACHABLE:
+            with unreachable() as port:
+                server.url = url(port)
+                yield server
             return
         async with serving(Peer(answer)) as port:
             server.url = url(port)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from channels.webhook.call import Call, WebhookMessage
 from studio.stack.process import free_port
-from tests.channels.contract.adapter import Adapter, Mood, Server
+from tests.channels.contract.adapter import Adapter, Mood, Server, unreachable
 from tests.channels.email.vendors.peer import DROP, GARBAGE, HALF, HANG, Peer, Request, Said, serving
 
 _AFTER = {Mood.HANG: HANG, Mood.HALF_CLOSE: HALF, Mood.HANG_UP: DROP, Mood.GARBAGE: GARBAGE}
@@ -36,6 +36,11 @@ async def _serve(mood: Mood) -> AsyncIterator[Server]:
     if mood is Mood.REFUSE:
         at(free_port())
         yield server
+        return
+    if mood is Mood.UNREACHABLE:
+        with unreachable() as port:
+            at(port)
+            yield server
         return
     async with serving(Peer(answer)) as port:
         at(port)
