@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 
+from core import addresses
+from core.addresses import Address
 from core.settings import Settings
-from tracker import addresses, agents, origins
-from tracker.addresses import Address
+from tracker import agents, origins
 from tracker.agents import Agent
 from tracker.hits import Body
 from tracker.sites import Site
@@ -42,8 +43,7 @@ class Gate:
     """What one process lets in."""
 
     def __init__(self, settings: Settings) -> None:
-        trusted = [one for one in settings.trusted_proxies.split(",") if one.strip()]
-        self._trusted = addresses.networks(trusted)
+        self._trusted = addresses.listed(settings.trusted_proxies)
         seconds = settings.hit_burst_seconds
         self._keys = Throttle(settings.hit_key_rate, settings.hit_key_rate * seconds, _KEYS_REMEMBERED)
         self._addresses = Throttle(

@@ -13,10 +13,11 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core import addresses
 from core.database import Database
 from core.errors import Conflict, InvalidInput, NotFound, Problem
 from core.schema.sites import ADDRESSES, IDENTIFY
-from tracker import addresses, origins
+from tracker import origins
 from tracker.throttle import Throttle
 
 SCRIPT_PATH = "/k/s.js"

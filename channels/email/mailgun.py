@@ -108,7 +108,7 @@ async def read_webhook(url: str, hook: Hook) -> list[Report]:
     """See `ReportParser`."""
     try:
         data = mapping(json.loads(hook.body))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"a webhook that is no JSON: {error}") from error
     key = VendorUrl.of(url, "api.mailgun.net", OPTIONS).options.get("webhook_key", "")
     _verify(key, mapping(data.get("signature")), hook.received_at)

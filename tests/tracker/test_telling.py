@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
+from core import addresses
 from core.errors import InvalidInput
 from core.settings import Settings
 from tests.tracker.site_world import FIREFOX, IPHONE
-from tracker import addresses, agents, hits, origins
+from tracker import agents, hits, origins
 from tracker.campaigns import Traffic, arrival, outside
 from tracker.gate import Gate
 from tracker.throttle import Throttle

@@ -15,12 +15,12 @@ import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import SecretStr
 
+from core.addresses import is_loopback
 from core.errors import InvalidInput, KaskadError, Misconfigured, Unavailable
 
 BATCH = 100
@@ -63,7 +63,7 @@ class MailboxUrl:
             raise InvalidInput(f"the mailbox's URL cannot be read: {error}") from None
         if parts.scheme not in _PORTS or not parts.hostname or not parts.username:
             raise InvalidInput(f"a mailbox is SCHEME://USER:PASSWORD@HOST; SCHEME is one of {', '.join(_PORTS)}")
-        if parts.scheme in ("imap", "pop3") and not _is_loopback(parts.hostname):
+        if parts.scheme in ("imap", "pop3") and not is_loopback(parts.hostname):
             raise InvalidInput(f"the password would travel unencrypted: use {parts.scheme}s://")
         is_pop = parts.scheme.startswith("pop3")
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -220,10 +220,3 @@ class _Pop:
     def close(self) -> None:
         with suppress(poplib.error_proto, OSError):
             self._box.quit()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -41,6 +41,12 @@ def networks(texts: Iterable[str]) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(text.strip(), strict=False) for text in texts)
 
 
+@lru_cache(16)
+def listed(text: str) -> tuple[Network, ...]:
+    """Networks with commas between them, as KASKAD_TRUSTED_PROXIES has them; raises ValueError as `networks` does."""
+    return networks(one for one in text.split(",") if one.strip())
+
+
 def within(address: Address, known: Sequence[Network]) -> bool:
     """Whether an address lies in one of the networks."""
     return any(address.version == network.version and address in network for network in known)
@@ -84,3 +90,11 @@ def bucket(address: Address | None) -> str:
     if address.version == 4:
         return str(address)
     return str(ipaddress.IPv6Address(int(address) & _V6_SUBSCRIBER))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
