@@ -46,7 +46,9 @@ class Settings(BaseSettings):
     )
 
     database: str | None = Field(None, description="postgresql://… of an external server; embedded if unset.")
-    database_pool: int = Field(10, ge=1, le=200, description="Connections a process may hold.")
+    database_pool: int = Field(
+        10, ge=1, le=200, description="Connections in a process's pool; an API holds 2 beside it."
+    )
 
     postgres_user: str | None = Field(
         None, description="System user of the embedded PostgreSQL when root runs Kaskad; `kaskad` if unset."
