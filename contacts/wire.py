@@ -209,6 +209,13 @@ class RejectOut(BaseModel):
     cells: list[str]
 
 
+class RejectPage(BaseModel):
+    """Rows that an import left out."""
+
+    rejects: list[RejectOut]
+    after: int | None = Field(description="Ask with this `after` for the next page; null at the end")
+
+
 class ColumnOut(BaseModel):
     """What a column was taken for."""
 
@@ -231,8 +238,11 @@ class ImportResult(BaseModel):
     duplicates: int = Field(description="Rows whose first identity had come up in the file before; the last one wins")
     rejected: int
     seconds: float
+    id: int | None = Field(description="The import's number, by which its rejects can be asked for; a dry run has none")
     columns: list[ColumnOut]
-    rejects: list[RejectOut] = Field(description="The first thousand rows that were left out")
+    rejects: list[RejectOut] = Field(
+        description="The first thousand rows that were left out, those of earlier attempts among them"
+    )
 
 
 Limit = Annotated[int, Field(ge=1, le=500)]

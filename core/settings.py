@@ -130,6 +130,9 @@ class Settings(BaseSettings):
     contact_attributes_limit: int = Field(200, ge=1, description="Attributes a contact may carry.")
     contact_bytes_limit: int = Field(32_768, ge=256, description="Bytes of one contact's attributes.")
     contact_tags_limit: int = Field(200, ge=1, description="Tags a contact may carry.")
+    workbook_bytes_limit: int = Field(
+        268_435_456, ge=65_536, description="Bytes that a spreadsheet may unpack to; it is read as a whole."
+    )
     import_bytes_limit: int = Field(100_000_000, ge=1024, description="Bytes of one file imported over the API.")
 
     report_days_limit: int = Field(1100, ge=1, description="Days that the period of a report may have.")

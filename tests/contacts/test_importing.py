@@ -3,7 +3,9 @@
 import asyncio
 import csv
 import signal
+import struct
 import sys
+import zipfile
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -152,6 +154,96 @@ async def test_encodings_and_delimiters(database: Database, tmp_path: Path) -> N
     await import_file(database, table(tmp_path / "b.csv", ["email", "name"], ["b@x.com", "B"], encoding="utf-8-sig"))
     assert (await shown(database, "email:a@x.com")).attributes == {"first_name": "Анна, Б"}
     assert (await shown(database, "email:b@x.com")).attributes == {"full_name": "B"}
+
+
+@pytest.mark.parametrize("encoding", ["hex", "rot13", "undefined", "cp1251\0", "\udc80", "nothing"])
+async def test_what_is_no_encoding_of_texts(database: Database, tmp_path: Path, encoding: str) -> None:
+    path = table(tmp_path / "a.csv", ["email"], ["a@x.com"])
+    with pytest.raises(InvalidInput, match="no encoding"):
+        await import_file(database, path, Options(encoding=encoding))
+
+
+@pytest.mark.parametrize("encoding", ["idna", "punycode"])
+async def test_encodings_that_fit_no_file_are_refused_in_words(
+    database: Database, tmp_path: Path, encoding: str
+) -> None:
+    (tmp_path / "a.csv").write_bytes("почта\na..b@x.com\n".encode())
+    with pytest.raises(InvalidInput, match=f"not {encoding}"):
+        await import_file(database, tmp_path / "a.csv", Options(encoding=encoding))
+
+
+@pytest.mark.parametrize("delimiter", ["", ";;", '"', "\n", "\0"])
+async def test_what_cannot_part_columns(database: Database, tmp_path: Path, delimiter: str) -> None:
+    path = table(tmp_path / "a.csv", ["email"], ["a@x.com"])
+    with pytest.raises(InvalidInput, match="cannot part columns"):
+        await import_file(database, path, Options(delimiter=delimiter))
+
+
+async def test_a_workbook_is_measured_by_what_it_unpacks_to(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "people.xlsx"
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    book.active.append(["email"])
+    book.save(path)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/media/picture", bytes(300_000))
+    settings = Settings(workbook_bytes_limit=200_000)
+    with pytest.raises(InvalidInput, match="more than 200,000 bytes"):
+        await import_file(database, path, settings=settings)
+    content = path.read_bytes()
+    assert content.count(struct.pack("<I", 300_000)) == 2
+    path.write_bytes(content.replace(struct.pack("<I", 300_000), struct.pack("<I", 10)))
+    with pytest.raises(InvalidInput, match="more than 200,000 bytes"):
+        await import_file(database, path, settings=settings)
+
+
+async def test_a_rejects_file_of_somebody_elses_is_moved_aside(database: Database, tmp_path: Path) -> None:
+    path = table(tmp_path / "a.csv", ["email"], ["a@x.com"], ["bad"])
+    kept = tmp_path / "a.csv.rejects.csv"
+    kept.write_text("mended by hand")
+    dry = await import_file(database, path, dry_run=True)
+    assert dry.rejects_file == str(tmp_path / "a.csv.dry-run.rejects.csv")
+    assert kept.read_text() == "mended by hand"
+    first = await import_file(database, path)
+    assert [row[0] for row in rejected(first)] == ["line", "3"]
+    second = await import_file(database, path, again=True)
+    assert [row[0] for row in rejected(second)] == ["line", "3"]
+    aside = [tmp_path / f"a.csv.rejects.csv.{number}" for number in (1, 2)]
+    assert [one.read_text().splitlines()[0] for one in aside] == ["mended by hand", "line,column,reason,email"]
+    clean = table(tmp_path / "clean.csv", ["email"], ["a@x.com"])
+    (tmp_path / "clean.csv.rejects.csv").write_text("mended by hand")
+    assert (await import_file(database, clean)).rejects_file is None
+    assert (tmp_path / "clean.csv.rejects.csv").read_text() == "mended by hand"
+
+
+async def test_rejects_that_cannot_be_written_are_said_before_anything_is_imported(
+    database: Database, tmp_path: Path
+) -> None:
+    path = table(tmp_path / "a.csv", ["email"], ["a@x.com"], ["bad"])
+    (tmp_path / "a.csv.rejects.csv").mkdir()
+    with pytest.raises(InvalidInput, match="no file"):
+        await import_file(database, path)
+    with pytest.raises(InvalidInput, match="cannot be written"):
+        await import_file(database, path, rejects=tmp_path / "nowhere" / "rejects.csv")
+    assert (await counts(database))["contact"] == 0
+
+
+async def test_a_chunk_that_is_done_again_writes_its_rejects_once(database: Database, tmp_path: Path) -> None:
+    """Entering a journey comes after the rejects, and here it fails as in a deadlock, once."""
+    async with database.begin() as connection:
+        await connection.execute(text("insert into journey (name, title, state) values ('welcome', 'W', 'active')"))
+        for statement in (
+            "create sequence tries",
+            "create function fail_once() returns trigger language plpgsql as $$ begin "
+            "if nextval('tries') = 1 then raise exception 'again' using errcode = '40P01'; end if; return null; end $$",
+            "create trigger fail_once after insert on event for each statement execute function fail_once()",
+        ):
+            await connection.execute(text(statement))
+    path = table(tmp_path / "a.csv", ["email"], ["a@x.com"], ["bad"])
+    report = await import_file(database, path, Options(enter="welcome"))
+    async with database.begin() as connection:
+        assert (await connection.execute(text("select nextval('tries')"))).scalar_one() == 3
+    assert [row[0] for row in rejected(report)] == ["line", "3"]
 
 
 @pytest.mark.parametrize(

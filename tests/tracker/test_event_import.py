@@ -90,6 +90,18 @@ async def test_bad_lines_are_told_with_the_reason(database: Database, tmp_path: 
     assert msgspec.json.decode(found[1]["text"])["id"] == "e-2"
 
 
+async def test_a_dry_run_and_another_file_leave_an_older_rejects_file_alone(database: Database, tmp_path: Path) -> None:
+    file = jsonl(tmp_path / "past.jsonl", [line(0), b"{nothing"])
+    kept = tmp_path / "past.jsonl.rejects.csv"
+    kept.write_text("mended by hand")
+    dry = await import_events(database, file, dry_run=True)
+    assert [row["line"] for row in rejected(dry.rejects_file)] == ["2"]
+    assert kept.read_text() == "mended by hand"
+    done = await import_events(database, file)
+    assert done.rejects_file == str(kept) and [row["line"] for row in rejected(done.rejects_file)] == ["2"]
+    assert (tmp_path / "past.jsonl.rejects.csv.1").read_text() == "mended by hand"
+
+
 async def test_a_table_of_orders(database: Database, tmp_path: Path) -> None:
     file = tmp_path / "orders.csv"
     file.write_text(

@@ -461,6 +461,18 @@ async def test_an_erased_anonymous_id_does_not_come_to_life_again(
     assert (await send(client, body(site.key, view(), anon="visitor-0002"))).status_code == 204
 
 
+async def test_erasing_a_visitor_without_storage_keeps_no_neighbour_out(
+    client: httpx.AsyncClient, database: Database, site: Site
+) -> None:
+    """All who have one browser behind one address share a mark for the day."""
+    assert (await send(client, body(site.key, view(), anon=None))).status_code == 204
+    (event,) = await rows(database, EVENTS)
+    async with database.begin() as connection:
+        await erasure.erase(connection, event["contact_id"])
+    assert (await send(client, body(site.key, view(), anon=None))).status_code == 204
+    assert len({one["contact_id"] for one in await rows(database, EVENTS)}) == 2
+
+
 @pytest.mark.parametrize(
     "content",
     [
