@@ -17,7 +17,7 @@ from core import addresses
 from core.database import Database
 from core.errors import Conflict, InvalidInput, NotFound, Problem
 from core.schema.sites import ADDRESSES, IDENTIFY
-from tracker import origins
+from tracker import origins, script
 from tracker.throttle import Throttle
 
 SCRIPT_PATH = "/k/s.js"
@@ -125,6 +125,8 @@ class Wanted:
 def _path_problems(name: str, path: str) -> list[Problem]:
     if not _PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
         return [Problem(f"{path[:100]!r} is no path", "write it as in /assets/app.js", path=name)]
+    if path.rpartition("/")[2] in {f"{part}.js" for part in script.bundle().part_names}:
+        return [Problem(f"{path!r} is where a part of the snippet is", "choose another name", path=name)]
     if any(path == taken or path.startswith(taken + "/") for taken in _TAKEN):
         return [Problem(f"{path!r} belongs to the API", "choose another beginning", path=name)]
     return []
@@ -300,6 +302,7 @@ class Directory:
         self._sites: Mapping[str, Site] = {}
         self._scripts: frozenset[str] = frozenset({SCRIPT_PATH})
         self._endpoints: frozenset[str] = frozenset({ENDPOINT_PATH})
+        self._folders = _folders(SCRIPT_PATH, ENDPOINT_PATH)
         self._read_at = 0.0
         self._misses = Throttle(_MISSES_A_SECOND, _MISSES_AT_ONCE, remembered=1)
         self._reading: asyncio.Task[None] | None = None
@@ -311,6 +314,12 @@ class Directory:
     def is_endpoint(self, path: str) -> bool:
         """Whether a site has its endpoint here."""
         return path in self._endpoints
+
+    def part(self, path: str) -> str | None:
+        """Which part of the snippet is here, if it is one: they are beside the script and the endpoint of each site."""
+        folder, _, name = path.rpartition("/")
+        part = name.removesuffix(".js")
+        return part if folder in self._folders and part != name and part in script.bundle().part_names else None
 
     async def find(self, key: str) -> Site | None:
         """The site of a write key that is in use."""
@@ -344,4 +353,9 @@ class Directory:
         self._sites = {key: site for site in found for key in site.keys}
         self._scripts = frozenset({SCRIPT_PATH, *(site.script_path for site in found)})
         self._endpoints = frozenset({ENDPOINT_PATH, *(site.endpoint_path for site in found)})
+        self._folders = _folders(*self._scripts, *self._endpoints)
         self._read_at = time.monotonic()
+
+
+def _folders(*paths: str) -> frozenset[str]:
+    return frozenset(path.rpartition("/")[0] for path in paths)

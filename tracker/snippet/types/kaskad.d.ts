@@ -21,7 +21,7 @@ export interface Options {
   signals?: 'respect' | 'ignore';
   /** Keep the id in a cookie of this domain, so that its subdomains share it; local storage of one host if left out. */
   domain?: string;
-  /** The address that parts loaded on demand lie beside; the endpoint's if left out. */
+  /** The address that parts loaded on demand lie beside, as they do beside each script and endpoint; the endpoint's if left out. */
   base?: string;
 }
 
