@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import InvalidInput, Problem
@@ -17,6 +18,9 @@ NESTING_LIMIT = 10
 SIZE_LIMIT = 1000
 """Of how many criteria a question may be made up, those of the segments it names among them. SQL grows with it, and
 ten segments that name ten others each, four times over, would be ten thousand."""
+
+_VALUES_LIMIT = 30_000
+"""Of the values of a statement; PostgreSQL takes 65,535, and two segments are compared by one statement."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,19 @@ async def problems_of(
     if found := await language.check(connection, criteria.references()):
         return found
     try:
-        await resolve(connection, criteria, inside)
+        await ask(connection, criteria, inside)
     except InvalidInput as error:
         return [replace(one, mend="name another segment, or fewer", path=path) for one in error.problems]
     return []
+
+
+async def ask(connection: AsyncConnection, criteria: Criteria, inside: tuple[str, ...] = ()) -> None:
+    """See that PostgreSQL could be asked. Raises InvalidInput like `resolve`, and where it could not."""
+    clause = (await resolve(connection, criteria, inside)).clause()
+    dialect = psycopg.dialect()  # type: ignore[no-untyped-call]
+    values = len(clause.compile(dialect=dialect).params or {})
+    if values > _VALUES_LIMIT:
+        raise InvalidInput(f"the question has {values:,} values, more than {_VALUES_LIMIT:,}")
 
 
 def segments_of(criteria: Criteria) -> set[str]:

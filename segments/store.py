@@ -4,6 +4,7 @@ A file is YAML: `segment:` (its name), `name:` (what people call it), and either
 addresses. Publishing a list adds the contacts who are named; those added by hand stay.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +21,17 @@ from core.schema.segments import segment, segment_member
 from segments import criteria as language
 from segments import naming, tracking, versions
 from segments.criteria import Criteria
-from segments.resolving import problems_of, resolve
+from segments.operands import TEXT_LIMIT, storable
+from segments.resolving import ask, problems_of
 
 EVERYBODY = "all"
 """Stands for all contacts wherever a segment's name is expected; no segment can have this name."""
 
 _KEYS = ("segment", "name", "criteria", "list")
 _LIST_LIMIT = 10_000
+_NAME = re.compile(r"\w(?:[\w .-]{0,98}\w)?")
+_TAKEN = (EVERYBODY, "overlap")
+"""Names that mean something else where the name of a segment is expected, in commands and addresses of the API."""
 
 
 _ALONE = text("select pg_advisory_xact_lock(hashtext('segments are published'))")
@@ -69,9 +74,9 @@ def parse(source: str | bytes, file: str = "") -> Segment:
         document.problem((key,), f"unknown key {key}", did_you_mean(key, _KEYS)) for key in data if key not in _KEYS
     ]
     name, title = data.get("segment"), data.get("name")
-    if not isinstance(name, str) or not 0 < len(name) <= 100 or name == EVERYBODY:
+    if not isinstance(name, str) or not 0 < len(name) <= 100 or not storable(name) or name == EVERYBODY:
         problems.append(document.problem(("segment",), "the segment has no usable name", "write segment: loyal"))
-    if title is not None and not isinstance(title, str):
+    if title is not None and not (isinstance(title, str) and len(title) <= TEXT_LIMIT and storable(title)):
         problems.append(document.problem(("name",), "a text is expected here", "put it in quotes"))
     if ("criteria" in data) == ("list" in data):
         problems.append(document.problem((), "a segment has either criteria or a list", "add one of them"))
@@ -100,7 +105,7 @@ def _list_problems(document: Document) -> list[Problem]:
     return [
         document.problem(("list", index), "an email address is expected here", "write anna@example.com")
         for index, member in enumerate(members or ())
-        if not isinstance(member, str) or "@" not in member
+        if not isinstance(member, str) or "@" not in member or not storable(member)
     ]
 
 
@@ -130,6 +135,7 @@ async def publish(
     stored = null() if written.criteria is None else written.criteria
     values = {"title": written.title, "criteria": stored, "source": content}
     if before is None:
+        _check_new_name(written)
         made = insert(segment).values(name=written.name, **values).returning(segment.c.id)
         number = (await connection.execute(made)).scalar_one()
         await versions.keep(connection, number, by)
@@ -153,10 +159,19 @@ async def checked(connection: AsyncConnection, source: str | bytes, file: str = 
         Conflict: it is a list.
     """
     written = parse(source, file)
+    if not await is_there(connection, written.name):
+        _check_new_name(written)
     await _check_names(connection, written)
     if written.criteria is None:
         raise Conflict(f"the segment {written.name} is a list; only criteria can be previewed")
     return language.parse(written.criteria)
+
+
+def _check_new_name(written: Segment) -> None:
+    """Segments of earlier versions keep names that new ones cannot have."""
+    if not _NAME.fullmatch(written.name) or written.name in _TAKEN:
+        mend = "write segment: loyal; letters and digits, with spaces, -, _ or . between them"
+        raise InvalidInput(written.document.problem(("segment",), "the segment has no usable name", mend))
 
 
 async def _check_names(connection: AsyncConnection, written: Segment) -> None:
@@ -174,7 +189,7 @@ async def _check_users(connection: AsyncConnection, written: Segment) -> None:
     """That whatever names a changed segment, itself or through others, can still be asked."""
     for words, parsed in await naming.users_through(connection, written.name):
         try:
-            await resolve(connection, parsed)
+            await ask(connection, parsed)
         except InvalidInput as error:
             raise InvalidInput(
                 *(
