@@ -22,7 +22,7 @@ from core.errors import KaskadError
 from core.maintenance import maintain
 from core.periodic import Duty, repeat, repeating
 from core.settings import Settings
-from engine import broadcasts, comings, confirming, schedules, winners
+from engine import almanac, backfill, broadcasts, comings, confirming, schedules, winners
 from engine.activities import Activities
 from engine.cohort import CohortWorkflow
 from engine.cohorts import Cohorts
@@ -121,7 +121,7 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
     timetable = schedules.Timetable(database, client)
     moves = Moves(database, cohorts, versions)
     tracker = comings.Tracker(database, versions)
-    almanac = comings.Almanac(database, versions)
+    calendar = almanac.Almanac(database, versions)
     judge = winners.Winners(database, versions)
 
     async def route() -> float:
@@ -150,8 +150,8 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
         return 0.0 if await tracker.sweep() else 1.0
 
     async def let_in() -> float:
-        await comings.let_members_in(database)
-        await almanac.turn()
+        await backfill.let_members_in(database)
+        await calendar.turn()
         return 1.0
 
     async def retell() -> float:

@@ -203,7 +203,9 @@ class Round:
         if not wanted and "parent" in event.properties:
             self.routed.refused.append(event)
         for version in wanted:
-            self._enter(version, event, _key(event.properties.get("key")))
+            entry = version.plan.entry
+            named = event.properties.get(entry.key) if entry.key else None
+            self._enter(version, event, _key(event.properties.get("key") or named))
 
     def _enter_by_event(self, version: Version, event: LoggedEvent) -> None:
         entry = version.plan.entry
