@@ -11,15 +11,13 @@ _WORDS = {
     Reason.DUPLICATE: "The address got the same step's message a moment before.",
     Reason.FREQUENCY_CAP: "The contact had enough messages lately",
     Reason.SENDER_BARRED: "The template's sender may not be used for this message",
+    Reason.OVER_BUDGET: "The journey has spent what it may spend.",
     Reason.NO_ROUTE: "No provider carries messages to such an address.",
     Reason.NEVER_OPEN: "The journey's send window does not open within a year.",
     Reason.MISSING_VALUE: "The template needs a value that the contact or the event lacks",
     Reason.CANNOT_RENDER: "The template failed on the contact's values",
 }
-_MORE = {
-    "over_budget": "The journey has spent what it may spend.",
-    "erased": "The contact was erased.",
-}
+_MORE = {"erased": "The contact was erased."}
 
 
 def sentence(reason: str | None) -> str | None:
