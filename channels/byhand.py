@@ -3,8 +3,9 @@
 What was not delivered in time (channels.undelivered) is sent again by the same list.
 """
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -19,7 +20,7 @@ from channels.policy import Rules
 from channels.provider import NotNow
 from channels.requests import DeliverRequest, Item
 from core.database import Database
-from core.errors import Conflict, InvalidInput, Misconfigured, NotFound, Problem
+from core.errors import Conflict, DatabaseUnavailable, InvalidInput, Misconfigured, NotFound, Problem
 from core.schema.messages import MessageState
 
 _WHY_LIMIT = 500
@@ -67,6 +68,7 @@ _LOCK = text(
 )
 _MOVE = text(
     "update message set state = :state, reason = :reason, claim = null, claimed_at = null, "
+    "attempts = case when :state = 10 then 0 else attempts end, "
     "accepted_at = case when :state = 50 then clock_timestamp() else accepted_at end "
     "where id = :id and created_at = :at"
 )
@@ -120,11 +122,15 @@ class _Batch:
     step: int
 
 
-_OPEN = text(
-    "select s.id, m.created_at, m.enrollment_id, m.visit, p.name, m.state, m.version_id, m.step "
-    "from message_settlement s join message m on m.id = s.message_id join provider p on p.id = m.provider_id "
-    "where s.open order by s.id limit :limit"
-)
+# The oldest of each provider: one that takes nothing for now must not keep those of others waiting.
+_OPEN = text("""
+select id, created_at, enrollment_id, visit, name, state, version_id, step from (
+    select s.id, m.created_at, m.enrollment_id, m.visit, p.name, m.state, m.version_id, m.step,
+        row_number() over (partition by p.id order by s.id) as place
+    from message_settlement s join message m on m.id = s.message_id join provider p on p.id = m.provider_id
+    where s.open and p.state <> 'paused'
+) as waiting where place <= :limit order by id
+""")
 
 
 async def send_again(
@@ -138,20 +144,30 @@ async def send_again(
     """
     async with database.begin() as connection:
         rows = (await connection.execute(_OPEN, {"limit": _AT_ONCE})).all()
-    batches: dict[_Batch, list[Item]] = defaultdict(list)
+    batches: dict[str, dict[_Batch, list[Item]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row.state in {MessageState.QUEUED, MessageState.HANDING}:
             batch = _Batch(row.name, row.created_at, row.version_id, row.step)
-            batches[batch].append(Item(row.enrollment_id, row.visit))
+            batches[row.name][batch].append(Item(row.enrollment_id, row.visit))
+    async with asyncio.TaskGroup() as group:
+        for of_one in batches.values():
+            group.create_task(_send(of_one, delivery, rules_of, heartbeat))
+    return await _close(database, [row.id for row in rows]) if rows else 0
+
+
+async def _send(
+    batches: Mapping[_Batch, list[Item]], delivery: Delivery, rules_of: RulesOf, heartbeat: Callable[[], None]
+) -> None:
+    """The batches of one provider, one after the other."""
     for batch, items in batches.items():
-        rules = await rules_of(batch.version_id, batch.step)
         try:
+            rules = await rules_of(batch.version_id, batch.step)
             await delivery.deliver(DeliverRequest(batch.provider, batch.at, items, False, rules), heartbeat)
         except NotNow as why:
             _log.info("retry_waits", provider=batch.provider, messages=len(items), why=str(why))
-        except (Conflict, NotFound, Misconfigured) as why:  # another worker has them, or the operator has to act
+        except (Conflict, NotFound, Misconfigured, DatabaseUnavailable) as why:
+            # Another worker has them, the operator has to act, or the next turn finds the database again.
             _log.warning("retry_failed", provider=batch.provider, messages=len(items), why=str(why))
-    return await _close(database, [row.id for row in rows]) if rows else 0
 
 
 _CLOSE = text(

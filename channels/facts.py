@@ -25,16 +25,23 @@ class Known:
 
 
 # The oldest identity of the kind is the contact's address for the channel. All look-ups are by key: nested loops over
-# a thousand rows, about 10 ms.
+# a thousand rows, about 10 ms. That the planner does so even before it has statistics is what the limits are for, and
+# `is true`, which keeps it from reading all addresses of the kind by their own index: 20 ms for 40 rows otherwise.
 _FACTS = """
 select e.id, e.contact_id, c.id is not null, i.value, k.granted, c.time_zone, f.per_week
 from enrollment e
 left join contact c on c.id = e.contact_id
 left join lateral (
-    select value from identity where contact_id = e.contact_id and kind = %(kind)s order by created_at, value limit 1
+    select value from identity where contact_id = e.contact_id and (kind = %(kind)s) is true
+    order by created_at, value limit 1
 ) i on true
-left join consent k on k.contact_id = e.contact_id and k.channel = %(channel)s and k.purpose = %(purpose)s
-left join frequency f on f.contact_id = e.contact_id and f.channel = %(channel)s
+left join lateral (
+    select granted from consent where contact_id = e.contact_id and channel = %(channel)s and purpose = %(purpose)s
+    limit 1
+) k on true
+left join lateral (
+    select per_week from frequency where contact_id = e.contact_id and channel = %(channel)s limit 1
+) f on true
 where e.id = any(%(ids)s)
 """
 

@@ -1,6 +1,6 @@
 """What a receipt makes of its message: settled, tried again later, or in doubt. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -31,18 +31,18 @@ class Fates:
     """When those that wait may be tried again."""
 
 
-def judged(pairs: Iterable[tuple[Claimed, Receipt]], at: datetime, repeat: bool, given_up: bool) -> Fates:
+def judged(pairs: Iterable[tuple[Claimed, Receipt]], at: datetime, repeat: bool, given_up: Container[UUID]) -> Fates:
     """The fate of each message.
 
     Args:
         pairs: messages and their receipts.
         at: now.
         repeat: whether messages in doubt are handed over again.
-        given_up: whether messages that are put off have waited long enough.
+        given_up: those that have waited long enough if they are put off again.
     """
     fates = Fates()
     for row, receipt in pairs:
-        if receipt.outcome is Outcome.DEFERRED and not given_up:
+        if receipt.outcome is Outcome.DEFERRED and row.id not in given_up:
             fates.later[row.id] = at + pause(row.attempts, receipt, row.id)
             if row.repeated:
                 fates.free.append(row.id)

@@ -27,7 +27,7 @@ async def report(request: Request, provider: str) -> dict[str, Any]:
 
 
 async def receive(database: Database, settings: Settings, name: str, hook: Hook) -> reports.Taken:
-    """Write down what a provider's webhook says.
+    """Write down what a provider's webhook says. One that was removed still tells what became of its messages.
 
     Raises:
         NotFound: there is no such provider, or its kind sends no webhooks.
@@ -35,7 +35,7 @@ async def receive(database: Database, settings: Settings, name: str, hook: Hook)
         InvalidInput: the body is not what the provider sends.
     """
     async with database.begin() as connection:
-        provider = await providers.find(connection, settings, name)
+        provider = await providers.anyone(connection, settings, name)
     parse = provider.scheme.reports
     if parse is None:
         raise NotFound(f"the provider {name!r} sends no webhooks")

@@ -60,7 +60,7 @@ async def add(
 
     Raises:
         InvalidInput: the name, URL or an option cannot be used.
-        Conflict: there is a provider of that name.
+        Conflict: there is a provider of that name, or there was one of another channel.
     """
     if not _NAME.fullmatch(name):
         raise InvalidInput(Problem(f"{name!r} is no name for a provider", "use a-z, 0-9 and hyphens, at most 63"))
@@ -78,14 +78,23 @@ async def add(
         text(
             "insert into provider (name, channel, secret, settings) values (:name, :channel, :secret, :options) "
             "on conflict (name) do update set channel = :channel, secret = :secret, settings = :options, "
-            "state = 'active' where provider.state = 'removed' returning id"
+            "state = 'active' where provider.state = 'removed' and provider.channel = :channel returning id"
         ).bindparams(bindparam("options", type_=JSONB)),
         {"name": name, "channel": scheme.channel, "secret": _seal(settings, url), "options": parsed.stored()},
     )
     number = row.scalar_one_or_none()
     if number is None:
-        raise Conflict(f"there is a provider {name!r} already; remove it first or choose another name")
+        raise Conflict(await _taken(connection, name))
     return Provider(number, name, scheme.channel, "active", parsed, url)
+
+
+async def _taken(connection: AsyncConnection, name: str) -> str:
+    """Why a name cannot be had. The row of a provider that was removed is what its old messages refer to."""
+    rows = await connection.execute(text("select channel, state from provider where name = :name"), {"name": name})
+    found = rows.one()
+    if found.state == "removed":
+        return f"{name!r} was a provider of {found.channel}, which messages still name; choose another name"
+    return f"there is a provider {name!r} already; remove it first or choose another name"
 
 
 async def ensure_default(connection: AsyncConnection, settings: Settings) -> None:

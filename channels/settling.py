@@ -15,6 +15,7 @@ from channels.provider import Outcome, Receipt
 from channels.providers import Provider
 from contacts import identities
 from core.clock import now
+from core.database import driver
 from core.errors import Conflict
 from core.schema.messages import MessageState
 
@@ -50,7 +51,7 @@ async def settle(connection: AsyncConnection, provider: Provider, claims: Claims
     if any(receipt.no_such_address for _, receipt in pairs):
         await identities.hold_off_erasure(connection)
     moved = await _pass_on(connection, provider, claims, pairs, moment)
-    given_up = moment - claims.at > timedelta(hours=provider.options.give_up_hours)
+    given_up = await _given_up(connection, provider, claims, pairs, moment)
     fates = judged([pair for pair in pairs if pair[0].id not in moved], moment, claims.repeat, given_up)
     moved |= await _write(connection, provider, claims, fates.steps, fates.back)
     await claims.release(connection, fates.free)
@@ -59,6 +60,24 @@ async def settle(connection: AsyncConnection, provider: Provider, claims: Claims
     if unknown:
         await reports.refused_addresses(connection, provider.id, unknown, moment)
     return Settled(fates, moved)
+
+
+_ASKED_SINCE = """
+select message_id from message_settlement where open and message_id = any(%(ids)s) and settled_at > %(since)s
+"""
+
+
+async def _given_up(
+    connection: AsyncConnection, provider: Provider, claims: Claims, pairs: Sequence[Pair], moment: datetime
+) -> set[UUID]:
+    """The messages that are put off and have waited long enough, since they were made or sent again by hand."""
+    since = moment - timedelta(hours=provider.options.give_up_hours)
+    late = {row.id for row, receipt in pairs if receipt.outcome is Outcome.DEFERRED} if claims.at < since else set()
+    if late:
+        values = {"ids": list(late), "since": since}
+        asked = await (await driver(connection)).execute(_ASKED_SINCE, values)
+        late -= {row[0] for row in await asked.fetchall()}
+    return late
 
 
 async def _pass_on(

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import consents, identities
+from core.database import driver
 from core.errors import InvalidInput, Problem
 
 REASONS = ("unsubscribed", "manual", "complained", "bounced")
@@ -89,12 +90,11 @@ async def lift(connection: AsyncConnection, channel: str, addresses: Iterable[st
 async def suppressed(connection: AsyncConnection, channel: str, addresses: Sequence[str]) -> dict[str, str]:
     """Those of the (normalised) addresses that are suppressed, with the reason; `blocks` says what it forbids."""
     plain = {key: address for address in addresses for key in (address, digest(channel, address))}
-    rows = await connection.execute(
-        text("select address, reason from suppression where channel = :channel and address = any(:addresses)"),
-        {"channel": channel, "addresses": list(plain)},
+    found = await (await driver(connection)).execute(
+        "select address, reason from suppression where channel = %s and address = any(%s)", (channel, list(plain))
     )
     strongest: dict[str, str] = {}
-    for address, reason in sorted(rows, key=lambda row: REASONS.index(row[1])):
+    for address, reason in sorted(await found.fetchall(), key=lambda row: REASONS.index(row[1])):
         strongest[plain[address]] = reason
     return strongest
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from channels import registry
+from channels import providers, registry
 from channels.provider import Forged, Hook, Report, ReportKind
 from core.errors import InvalidInput
 from core.ids import message_id
@@ -80,3 +80,13 @@ async def test_garbage_is_refused_in_words(world: World) -> None:
 async def test_providers_without_webhooks_have_no_door(world: World) -> None:
     assert (await _post(world, b"{}")).status_code == 404
     assert (await _post(world, b"{}", provider="nobody")).status_code == 404
+
+
+@pytest.mark.usefixtures("signing")
+async def test_a_provider_that_was_removed_still_reports(world: World, at: datetime) -> None:
+    body = await _body(world, at)
+    async with world.database.begin() as connection:
+        await providers.set_state(connection, "main", "removed")
+    assert (await _post(world, body, key=b"guess")).status_code == 403
+    assert (await _post(world, body)).json() == {"new": 1, "unmatched": 0}
+    assert await world.states() == [60]

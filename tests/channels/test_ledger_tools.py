@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
-from channels import byhand, messages, reasons, reports, story
+from channels import byhand, messages, providers, reasons, reports, story
 from channels.messages import Wanted
 from channels.policy import Reason
 from channels.provider import Letter, Outcome, Receipt, Report, ReportKind
@@ -21,8 +21,9 @@ from core import access
 from core.clock import now
 from core.errors import Conflict, InvalidInput, NotFound
 from core.ids import message_id
+from core.schema.messages import MessageState as S
 from studio.api import create_app
-from tests.channels.world import World, no_rules
+from tests.channels.world import Recorder, World, accept, no_rules
 
 
 async def lose(letters: Sequence[Letter]) -> list[Receipt]:
@@ -157,8 +158,6 @@ async def test_what_is_in_doubt_is_settled_once(world: World, at: datetime, was_
 @pytest.mark.parametrize("behaviour", [lose, refuse])
 async def test_a_retry_sends_again_once(world: World, at: datetime, behaviour: Any) -> None:
     [number] = await sent(world, at, behaviour=behaviour)
-    from tests.channels.world import accept
-
     world.recorder.behaviour = accept
 
     async def ask() -> str:
@@ -181,8 +180,6 @@ async def test_a_retry_sends_again_once(world: World, at: datetime, behaviour: A
 
 async def test_a_retry_waits_for_a_paused_provider_and_asks_the_policy(world: World, hour_ago: datetime) -> None:
     first, second = await sent(world, hour_ago, 2, behaviour=refuse)
-    from tests.channels.world import accept
-
     world.recorder.behaviour = accept
     for number in (first, second):
         async with world.database.begin() as connection:
@@ -198,6 +195,47 @@ async def test_a_retry_waits_for_a_paused_provider_and_asks_the_policy(world: Wo
     assert await byhand.send_again(world.database, world.delivery, no_rules) == 2
     assert (await shown(world, first))["state"] == "accepted"
     assert (await shown(world, second))["reason"] == "no_consent"
+
+
+async def put_off(letters: Sequence[Letter]) -> list[Receipt]:
+    """A provider's behaviour: not for an hour."""
+    return [Receipt(Outcome.DEFERRED, reason="busy", retry_after=timedelta(hours=1)) for _ in letters]
+
+
+async def retried(world: World, *numbers: UUID) -> None:
+    for number in numbers:
+        async with world.database.begin() as connection:
+            await byhand.retry(connection, number, "olga", None)
+
+
+async def test_what_cannot_leave_keeps_no_other_providers_messages_waiting(
+    world: World, spare: Recorder, at: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(byhand, "_AT_ONCE", 2)
+    async with world.database.begin() as connection:
+        await providers.add(connection, world.settings, "second", "spare://")
+    numbers = await sent(world, at, 5, behaviour=refuse)
+    await world.run(
+        "update message set provider_id = (select id from provider where name = 'second') where id = :id",
+        id=numbers[4],
+    )
+    await retried(world, *numbers)
+    world.recorder.behaviour = put_off
+    assert await byhand.send_again(world.database, world.delivery, no_rules) == 1
+    assert [letter.message_id for letter in spare.letters] == [numbers[4]]
+
+
+async def test_who_sends_again_gives_it_the_whole_time_anew(world: World, hour_ago: datetime) -> None:
+    async with world.database.begin() as connection:
+        await providers.change(connection, world.settings, "main", {"give_up_hours": "0.5"})
+    [number] = await sent(world, hour_ago, behaviour=refuse)
+    await retried(world, number)
+    world.recorder.behaviour = put_off
+    assert await byhand.send_again(world.database, world.delivery, no_rules) == 0
+    assert [(row.state, row.attempts) for row in await world.rows()] == [(S.QUEUED, 1)]
+    await world.run("update message_settlement set settled_at = settled_at - interval '1 hour'")
+    assert await byhand.send_again(world.database, world.delivery, no_rules) == 1
+    assert [row.reason for row in await world.rows()] == ["given up after 2 attempts: busy"]
 
 
 async def test_what_was_sent_or_erased_is_not_retried(world: World, at: datetime) -> None:

@@ -81,6 +81,8 @@ async def test_names_are_taken_once_until_removed(world: World) -> None:
             await providers.find(connection, settings, "spare")
         with pytest.raises(NotFound):
             await providers.set_state(connection, "spare", "active")
+        with pytest.raises(Conflict, match="was a provider of email"):  # its old messages would change their channel
+            await providers.add(connection, settings, "spare", "webhook://")
     await add(database, settings, "spare", "blackhole://")
 
 
