@@ -6,8 +6,7 @@ The findings are pure: about what the DNS answered, and about a letter's bytes. 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from email import message_from_bytes, policy
-from email.message import EmailMessage
+from email.message import Message
 from html.parser import HTMLParser
 from typing import Literal
 
@@ -15,6 +14,7 @@ import dns.asyncresolver
 import dns.exception
 import dns.resolver
 
+from channels.email.inbound import letters
 from core.errors import Unavailable
 
 GMAIL_CLIP = 102 * 1024
@@ -160,8 +160,10 @@ def _tags(record: str) -> dict[str, str]:
 
 def of_letter(source: bytes) -> list[Finding]:
     """What a letter's bytes (a file .eml) have that keeps it out of inboxes, or makes it worse there."""
-    message = message_from_bytes(source, policy=policy.default)
-    html, text = _body(message, "html"), _body(message, "plain")
+    message = letters.parse(source)
+    if message is None:
+        return [Finding("letter", "problem", "it is nested too deeply to be read", "send parts that hold no letters")]
+    html, text = letters.content(message, "html"), letters.content(message, "plain")
     found = [*_headers(message), *_unsubscribing(message, html), *_size(html)]
     if html and not text:
         found.append(Finding("text", "warning", "there is no plain text beside the HTML", "add a part --- text"))
@@ -204,28 +206,28 @@ def of_html(html: str) -> list[Finding]:
     return found
 
 
-def _headers(message: EmailMessage) -> list[Finding]:
+def _headers(message: Message) -> list[Finding]:
     found = [
         Finding("headers", "problem", f"{name} is missing", "every letter needs it")
         for name in ("From", "Date", "Message-ID", "Subject")
-        if not message[name]
+        if not letters.header(message, name)
     ]
     if len(message.get_all("From", [])) > 1:
         found.append(Finding("headers", "problem", "there are several From headers", "write one"))
-    if not message["DKIM-Signature"]:
+    if not letters.header(message, "DKIM-Signature"):
         found.append(Finding("DKIM", "warning", "the letter is not signed", "set dkim_key on the provider"))
-    subject = str(message["Subject"] or "")
+    subject = letters.header(message, "Subject")
     if len(subject) > 78:
         found.append(Finding("subject", "warning", f"the subject has {len(subject)} characters", "telephones show 40"))
     return found
 
 
-def _unsubscribing(message: EmailMessage, html: str) -> list[Finding]:
-    if not message["List-Unsubscribe"]:
+def _unsubscribing(message: Message, html: str) -> list[Finding]:
+    if not letters.header(message, "List-Unsubscribe"):
         mend = "marketing needs it (RFC 8058); Kaskad adds it to every purpose but transactional"
         return [Finding("unsubscribe", "problem", "there is no List-Unsubscribe header", mend)]
     found = []
-    if "one-click" not in str(message["List-Unsubscribe-Post"] or "").lower():
+    if "one-click" not in letters.header(message, "List-Unsubscribe-Post").lower():
         found.append(Finding("unsubscribe", "problem", "unsubscribing takes more than one click", "see RFC 8058"))
     if html and "/u/" not in html and "unsubscribe" not in html.lower() and "отписаться" not in html.lower():
         mend = "add {{ unsubscribe_url }}"
@@ -239,12 +241,6 @@ def _size(html: str) -> list[Finding]:
         words = f"the HTML has {size // 1024} KB; Gmail cuts it at 102 and hides the rest"
         return [Finding("size", "problem", words, "shorten it; the unsubscribe link is what gets lost")]
     return [Finding("size", "ok", f"the HTML has {size // 1024} KB")] if html else []
-
-
-def _body(message: EmailMessage, kind: Literal["html", "plain"]) -> str:
-    part = message.get_body((kind,))
-    payload = part.get_payload(decode=True) if part is not None else None
-    return payload.decode("utf-8", "replace") if isinstance(payload, bytes) else ""
 
 
 class _Page(HTMLParser):
