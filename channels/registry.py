@@ -36,6 +36,9 @@ class Scheme:
     """Whether its URL takes settings as a query."""
     reports: ReportParser | None = None
     """Reads its webhooks, where it sends any; see channels.hooks."""
+    token: Callable[[Hook], str] | None = None
+    """What a webhook that `reports` has read was signed with, for kinds whose signature does not cover the body: it
+    comes with one body only."""
 
 
 def _smtp(url: str, settings: Settings, take: Take | None) -> EmailProvider:
@@ -90,8 +93,14 @@ def _webhook(module: str) -> ReportParser:
     return read
 
 
-def _api(module: str, opener: str) -> Scheme:
-    return Scheme("email", _vendor(module, opener), query=True, batch=20, reports=_webhook(module))
+def _mailgun_token(hook: Hook) -> str:
+    from channels.email.mailgun import token_of  # noqa: PLC0415
+
+    return token_of(hook)
+
+
+def _api(module: str, opener: str, token: Callable[[Hook], str] | None = None) -> Scheme:
+    return Scheme("email", _vendor(module, opener), query=True, batch=20, reports=_webhook(module), token=token)
 
 
 SCHEMES: dict[str, Scheme] = {
@@ -101,7 +110,7 @@ SCHEMES: dict[str, Scheme] = {
     "ses": _api("ses", "open_ses"),
     "sendgrid": _api("sendgrid", "open_sendgrid"),
     "postmark": _api("postmark", "open_postmark"),
-    "mailgun": _api("mailgun", "open_mailgun"),
+    "mailgun": _api("mailgun", "open_mailgun", _mailgun_token),
     "unisender-go": _api("unisender", "open_unisender"),
     "webhook": Scheme("webhook", _calls, query=True, idempotent=True, batch=100),
     "mailbox": Scheme("email", _mailbox),

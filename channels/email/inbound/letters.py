@@ -71,6 +71,19 @@ def header(message: Message, name: str) -> str:
     return _decoded(message.get(name, ""))
 
 
+def headers(message: Message) -> list[tuple[str, str]]:
+    """All headers with their values, decoded and unfolded."""
+    return [(storable(name), _decoded(value)) for name, value in message.items()]
+
+
+def content(message: Message, kind: str) -> str:
+    """The letter's text as `plain` or `html`: of its first such part that is no attachment; empty if there is none."""
+    for part in parts(message):
+        if part.get_content_type() == f"text/{kind}" and part.get_content_disposition() != "attachment":
+            return text_of(part)
+    return ""
+
+
 def values(message: Message, names: tuple[str, ...]) -> list[str]:
     """The values of the headers of these names, of each name the first HEADERS_LIMIT."""
     return [_decoded(value) for name in names for value in message.get_all(name, [])[:HEADERS_LIMIT]]
