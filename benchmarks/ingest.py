@@ -236,7 +236,7 @@ async def api(url: str, port: int) -> AsyncIterator[int]:
 
 
 async def _answering(port: int) -> None:
-    for _ in range(200):
+    for _ in range(1200):
         try:
             _, writer = await asyncio.open_connection(HOST, port)
         except OSError:

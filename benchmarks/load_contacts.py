@@ -2,6 +2,7 @@
 
 `python -m benchmarks.load_contacts [--rows N]` writes a CSV with 8 columns, starts an embedded PostgreSQL of its own
 with the settings it has in production, and imports the file through the same function as the command line.
+`peak_mb` is the most memory that the importing process had, which is this one; PostgreSQL's is not in it.
 """
 
 import argparse

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+import psycopg
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -135,8 +136,19 @@ def _on_busy(_request: Request, _error: Exception) -> Response:
 
 
 def _on_database_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, DBAPIError) and (words := _cannot_be_kept(error.orig)):
+        return answer(422, words, [Problem(words)])
     log.error("database error", path=request.url.path, exc_info=error)
     return answer(500, "the database refused the request; the log says why")
+
+
+def _cannot_be_kept(error: BaseException | None) -> str | None:
+    """What is wrong with a value that no text or number of the database can hold, wherever in the request it was."""
+    if isinstance(error, psycopg.errors.NumericValueOutOfRange):
+        return "a number is out of range"
+    if isinstance(error, psycopg.DataError) and "NUL" in str(error):
+        return "a text holds the character NUL (U+0000), which cannot be kept"
+    return None
 
 
 def _on_defect(request: Request, error: Exception) -> Response:

@@ -28,6 +28,7 @@ from core.files import kept
 from studio.stack import process
 from studio.stack.process import Account
 from studio.stack.programs import MAJOR, can, reachable_programs
+from studio.stack.tuning import memory, sensible_settings
 
 DATABASE = "kaskad"
 _SUPERUSER = "postgres"
@@ -219,7 +220,7 @@ class EmbeddedPostgres:
             "port": str(self.port),
             "unix_socket_directories": str(folder) if fits else "",
             "unix_socket_permissions": "0700",
-            **sensible_settings(_memory(), shutil.disk_usage(self.data).free),
+            **sensible_settings(memory(), shutil.disk_usage(self.data).free),
             **self._options,
         }
         text = "".join(f"{name} = '{_quoted(value)}'\n" for name, value in settings.items())
@@ -268,40 +269,6 @@ class EmbeddedPostgres:
         ) as connection:
             cursor = await connection.execute(query)
             return cursor.description is not None and await cursor.fetchone() is not None
-
-
-def sensible_settings(memory: int, disk: int) -> dict[str, str]:
-    """Server settings for a machine that PostgreSQL shares with Kaskad and Temporal.
-
-    Args:
-        memory: bytes of the whole machine.
-        disk: bytes free for the data folder.
-    """
-    megabytes = memory >> 20
-    wal = max(256, min(4096, (disk >> 20) // 10))
-    return {
-        "shared_buffers": f"{max(64, min(2048, megabytes // 8))}MB",
-        "effective_cache_size": f"{max(128, megabytes // 2)}MB",
-        "work_mem": f"{max(4, min(64, megabytes // 256))}MB",
-        "maintenance_work_mem": f"{max(64, min(512, megabytes // 16))}MB",
-        "max_connections": "200",
-        "max_wal_size": f"{wal}MB",
-        "min_wal_size": f"{wal // 4}MB",
-        "checkpoint_timeout": "15min",
-        "wal_compression": "on",
-        "random_page_cost": "1.1",
-        "jit": "off",
-        "autovacuum_naptime": "15s",
-        "timezone": "UTC",
-        "log_timezone": "UTC",
-        "log_min_duration_statement": "2s",
-        "log_line_prefix": "%m [%p] ",
-        "log_checkpoints": "off",
-    }
-
-
-def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _quoted(value: str) -> str:

@@ -17,7 +17,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
 import structlog
 
 from channels import providers
@@ -28,6 +27,8 @@ from core.running import Reach, Running
 from core.settings import Settings
 from studio.stack import process
 from studio.stack.accounts import server_account
+from studio.stack.leftovers import end_leftovers
+from studio.stack.ports import Ports
 from studio.stack.postgres import EmbeddedPostgres
 from studio.stack.role import ROLES, Role
 from studio.stack.temporal import EmbeddedTemporal
@@ -143,8 +144,8 @@ async def running_stack(
     """
     settings = settings.model_copy(update={"data": settings.data.absolute()})
     with _only_one(settings):
-        await _end_leftovers(settings.data)
-        ports = _Ports(settings.data)
+        await end_leftovers(settings.data)
+        ports = Ports(settings.data)
         settings = settings.model_copy(update={"port": _api_port(settings, ports)})
         async with AsyncExitStack() as cleanup:
             stack = Stack(settings)
@@ -176,7 +177,7 @@ def local_url(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
-async def _start_database(stack: Stack, ports: "_Ports", say: Callable[[str], None]) -> None:
+async def _start_database(stack: Stack, ports: Ports, say: Callable[[str], None]) -> None:
     settings = stack.settings
     if settings.database is None:
         say("starting PostgreSQL")
@@ -195,7 +196,7 @@ async def _start_database(stack: Stack, ports: "_Ports", say: Callable[[str], No
         await database.close()
 
 
-async def _start_temporal(stack: Stack, ports: "_Ports", say: Callable[[str], None]) -> None:
+async def _start_temporal(stack: Stack, ports: Ports, say: Callable[[str], None]) -> None:
     settings = stack.settings
     if settings.temporal is not None:
         await temporal.connect(settings)
@@ -244,47 +245,7 @@ def _already(data: Path, holder: str) -> str:
     )
 
 
-async def _end_leftovers(data: Path) -> None:
-    """End roles and servers that a killed stack left behind; we hold the lock, so they belong to nobody."""
-    try:
-        left = msgspec.json.decode((data / "stack.json").read_bytes(), type=Running)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return
-    for name, pid in sorted(left.parts.items(), key=lambda part: part[0] not in ROLES):
-        if _is_ours(data, name, pid):
-            log.warning("ending a part that a killed stack left behind", part=name, pid=pid)
-            await process.stop_pid(pid)
-    running.forget(data)
-
-
-def _is_ours(data: Path, name: str, pid: int) -> bool:
-    """Whether a process is still the part that it was: numbers are given again, also to roles of other folders."""
-    words = process.command_line(pid)
-    if name in ROLES:
-        return "studio.cli" in words and process.environment(pid).get("KASKAD_DATA") == str(data)
-    return any(str(data / name) in word for word in words)
-
-
-class _Ports:
-    """Ports of the embedded servers; the same ones again after a restart, where they are still free."""
-
-    def __init__(self, data: Path) -> None:
-        self._path = data / "ports.json"
-        self._ports: dict[str, int] = {}
-        with contextlib.suppress(FileNotFoundError, msgspec.DecodeError, msgspec.ValidationError):
-            self._ports = msgspec.json.decode(self._path.read_bytes(), type=dict[str, int])
-
-    def take(self, name: str) -> int:
-        self._ports[name] = process.free_port(self._ports.get(name, 0))
-        return self._ports[name]
-
-    def keep(self) -> None:
-        new = self._path.with_suffix(".new")
-        new.write_bytes(msgspec.json.encode(self._ports))
-        new.replace(self._path)
-
-
-def _api_port(settings: Settings, ports: _Ports) -> int:
+def _api_port(settings: Settings, ports: Ports) -> int:
     if settings.port == 0:
         return ports.take("api")
     refusal = process.why_not_listen(settings.host, settings.port)

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 from pydantic import BaseModel
+from sqlalchemy import text
 
 from core import access, temporal
 from core.database import Database
@@ -70,6 +71,23 @@ async def test_errors_become_problem_details(app: FastAPI, error: Exception, sta
         assert body["errors"] == [{"path": "at", "message": "is too old", "mend": "send a newer one"}]
     assert ("retry-after" in answer.headers) is (status == 503)
     assert ("www-authenticate" in answer.headers) is (status == 401)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "words"), [("a\0b", "text", "NUL"), (2**40, "int", "a number is out of range")]
+)
+async def test_what_no_database_can_hold_is_the_caller_s_mistake(
+    app: FastAPI, database: Database, value: object, kind: str, words: str
+) -> None:
+    @app.get("/kept")
+    async def keep() -> None:
+        async with database.begin() as connection:
+            await connection.execute(text(f"select cast(:value as {kind})"), {"value": value})
+
+    async with _client(app) as client:
+        answer = await client.get("/kept")
+    assert answer.status_code == 422 and words in answer.json()["detail"]
+    assert answer.json()["errors"][0]["message"] == answer.json()["detail"]
 
 
 async def test_malformed_requests_are_told_what_is_wrong(app: FastAPI) -> None:

@@ -16,9 +16,11 @@ import pytest
 from core import running
 from core.errors import DatabaseUnavailable, Misconfigured
 from core.running import Running
-from studio.stack import process, programs, supervisor
+from studio.stack import process, programs
 from studio.stack.accounts import server_account
-from studio.stack.postgres import EmbeddedPostgres, sensible_settings
+from studio.stack.leftovers import end_leftovers
+from studio.stack.postgres import EmbeddedPostgres
+from studio.stack.tuning import sensible_settings
 from tests.studio.conftest import Installation, await_true
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives the server another user")
@@ -157,7 +159,7 @@ async def test_what_a_killed_stack_left_behind_is_ended_and_strangers_are_not(in
     try:
         parts = {name: one.pid for name, one in (left | strangers).items()}
         running.write(data, Running(os.getpid(), "", "", "", parts=parts))
-        await supervisor._end_leftovers(data)
+        await end_leftovers(data)
         for one in left.values():
             assert await asyncio.wait_for(one.wait(), 10) == -signal.SIGTERM
         assert [one.returncode for one in strangers.values()] == [None, None]
