@@ -220,6 +220,7 @@ def _draft(index: int, item: Item, region: str) -> _Draft:
         checked(companies.check_key, item.company)
     for consent in item.consents:
         checked(optin.check if consent.confirm else consents.check_words, consent.channel, consent.purpose)
+        checked(consents.check_evidence, consent.evidence)
         if consent.confirm and not consent.granted:
             problems.append(Problem("a refusal is not confirmed", "leave confirm out", path="consents.confirm"))
     draft = _Draft(
