@@ -216,12 +216,15 @@ async def settle(connection: AsyncConnection) -> int:
     if not got.scalar():
         return 0
     # The oldest transaction is asked for before anything is carried: what has ended by then is visible afterwards.
+    # Those that can be done with come first. The others have each their chance, however long somebody's transaction
+    # stays open.
     rows = await connection.execute(
         text(
             "select m.id, m.loser_id, m.now_id, m.seen_at is not null and not exists ("
             "select from pg_stat_activity a where a.datname = current_database() and a.pid <> pg_backend_pid() "
             "and a.backend_type = 'client backend' and a.xact_start <= m.seen_at) as calm "
-            "from contact_merge m where m.settled_at is null order by m.id limit :limit"
+            "from contact_merge m where m.settled_at is null "
+            "order by calm desc, m.seen_at is not null, random() limit :limit"
         ),
         {"limit": _SETTLED_AT_ONCE},
     )
