@@ -8,7 +8,7 @@ The words of the default policy, which the ledger asks at the moment of sending:
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contacts import identities
+from contacts import attributes, identities
 from core.errors import InvalidInput, Problem
 
 CHANNELS = ("email", "sms", "voice", "webpush", "site", "webhook")
@@ -36,6 +36,29 @@ def check_words(channel: str, purpose: str) -> None:
     if not _PURPOSE.fullmatch(purpose):
         mend = f"like {MARKETING}: lower-case letters, digits, - and _"
         raise InvalidInput(Problem(f"{purpose[:80]!r} cannot be a purpose", mend, path="purpose"))
+
+
+def check_evidence(evidence: Mapping[str, Any]) -> None:
+    """Refuse evidence that PostgreSQL cannot keep.
+
+    Raises:
+        InvalidInput: a text in it holds NUL or half of a surrogate pair.
+    """
+    if not all(map(attributes.storable, _texts(evidence))):
+        mend = "take the character out"
+        raise InvalidInput(Problem(r"the evidence holds \u0000 or half of a character", mend, path="consents.evidence"))
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, one in value.items():
+            yield str(name)
+            yield from _texts(one)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _texts(one)
 
 
 def needed(purpose: str) -> bool:

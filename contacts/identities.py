@@ -1,5 +1,6 @@
 """What contacts are known by: writing identities one way, and finding or making the contacts behind them."""
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
@@ -27,6 +28,8 @@ DAILY_MARK = "~"
 whoever has the same browser behind the same address."""
 
 _ERASURE_LOCK = 0x65726173  # "eras"
+_TRIES, _PAUSE = 100, 0.05
+"""How often, and with how many seconds between, writers are let pass before they have to wait."""
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _EMAIL = re.compile(rf"(?=.{{1,254}}$)(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+{_LABEL}")
@@ -112,7 +115,16 @@ async def hold_off_erasure(connection: AsyncConnection | Direct) -> None:
 
 
 async def await_writers(connection: AsyncConnection) -> None:
-    """Wait for everyone in `hold_off_erasure` and keep newcomers waiting until the transaction ends."""
+    """Wait for everyone in `hold_off_erasure` and keep newcomers waiting until the transaction ends.
+
+    Who waits for a lock is waited for by all who come later. So for some seconds it is only asked for again and again:
+    one long transaction, such as a chunk of an import, would otherwise hold up everybody who writes.
+    """
+    for _ in range(_TRIES):
+        got = await connection.execute(text("select pg_try_advisory_xact_lock(:lock)"), {"lock": _ERASURE_LOCK})
+        if got.scalar_one():
+            return
+        await asyncio.sleep(_PAUSE)
     await connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _ERASURE_LOCK})
 
 

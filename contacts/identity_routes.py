@@ -1,27 +1,22 @@
 """The API of identities: say who somebody is, merge contacts and undo that, look at conflicts."""
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import identifying, merging, profiles, wire
 from contacts.profiles import Limits
 from core.access import Key, require
-from core.errors import Unavailable
+from core.retry import repeated
 
 router = APIRouter(tags=["contacts"])
 
-_ATTEMPTS = 5
-_RETRIED = {"40P01", "40001", "23505"}
 _Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
 _Before = Annotated[int | None, Query(ge=1, le=2**63 - 1, description="The last `id` of the page before")]
 _Contact = Annotated[str | None, Query(description="Only of this contact: a number, or email:anna@example.com …")]
-_T = TypeVar("_T")
 
 
 class IdentifyIn(BaseModel):
@@ -108,18 +103,6 @@ class ConflictPage(BaseModel):
     conflicts: list[ConflictOut]
 
 
-async def _repeated(request: Request, work: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
-    """Do work in a transaction; again where it met others who held what it needed."""
-    for _ in range(_ATTEMPTS):
-        try:
-            async with request.app.state.database.begin() as connection:
-                return await work(connection)
-        except exc.DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) not in _RETRIED:
-                raise
-    raise Unavailable("others keep writing the same contacts; try again")
-
-
 @router.post(
     "/v1/identify",
     dependencies=[Depends(require("contacts:write"))],
@@ -146,7 +129,7 @@ async def identify(request: Request, body: IdentifyIn) -> IdentifiedOut:
             region=settings.phone_region,
         )
 
-    done = await _repeated(request, work)
+    done = await repeated(request.app.state.database, work)
     conflicts = [wire.IdentityRef(kind=kind, value=value) for kind, value in done.conflicts]
     return IdentifiedOut(contact_id=done.contact_id, merges=list(done.merges), conflicts=conflicts, anew=done.anew)
 
@@ -166,7 +149,7 @@ async def merge_contacts(
         )
         return MergedOut(merge=number, contact_id=winner)
 
-    return await _repeated(request, work)
+    return await repeated(request.app.state.database, work)
 
 
 @router.get(
@@ -197,7 +180,7 @@ async def undo_merge(
     async def work(connection: AsyncConnection) -> merging.Undone:
         return await merging.unmerge(connection, merge, by=f"key {key.id}")
 
-    done = await _repeated(request, work)
+    done = await repeated(request.app.state.database, work)
     return UndoneOut(**vars(done))
 
 

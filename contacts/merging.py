@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contacts import carrying, identities
+from contacts import agreements, carrying, identities
 from contacts.combining import Agreement, Facts, Stated, agree, combine, disagree, lay_over, separate
 from contacts.profiles import Limits
 from core.errors import Conflict, InvalidInput, NotFound
@@ -101,7 +101,7 @@ async def merge(
     winner, loser = facts[winner_id], facts[loser_id]
     adding = await _adding(connection)
     merged = combine(winner, loser, adding, limits or Limits())
-    mine, other = await carrying.consents(connection, winner_id), await carrying.consents(connection, loser_id)
+    mine, other = await agreements.of(connection, winner_id), await agreements.of(connection, loser_id)
     both = agree(mine, other)
     before = Before(
         winner,
@@ -120,9 +120,9 @@ async def merge(
         await _write(connection, loser_id, Facts(loser.created_at))
     number = await _record(connection, loser_id, winner_id, before, source, by)
     if other:
-        await carrying.clear_consents(connection, loser_id)
-        await carrying.set_consents(connection, winner_id, both)
-    await carrying.prove(connection, winner_id, mine, both, {"merge": number, "contact": loser_id})
+        await agreements.clear(connection, loser_id)
+        await agreements.put(connection, winner_id, both)
+    await agreements.prove(connection, winner_id, mine, both, {"merge": number, "contact": loser_id})
     return number
 
 
@@ -216,12 +216,15 @@ async def settle(connection: AsyncConnection) -> int:
     if not got.scalar():
         return 0
     # The oldest transaction is asked for before anything is carried: what has ended by then is visible afterwards.
+    # Those that can be done with come first. The others have each their chance, however long somebody's transaction
+    # stays open.
     rows = await connection.execute(
         text(
             "select m.id, m.loser_id, m.now_id, m.seen_at is not null and not exists ("
             "select from pg_stat_activity a where a.datname = current_database() and a.pid <> pg_backend_pid() "
             "and a.backend_type = 'client backend' and a.xact_start <= m.seen_at) as calm "
-            "from contact_merge m where m.settled_at is null order by m.id limit :limit"
+            "from contact_merge m where m.settled_at is null "
+            "order by calm desc, m.seen_at is not null, random() limit :limit"
         ),
         {"limit": _SETTLED_AT_ONCE},
     )
@@ -266,11 +269,11 @@ async def _sweep(connection: AsyncConnection, number: int) -> bool:
     await carrying.carry(connection, row.loser_id, row.now_id)
     if row.loser_id not in facts or row.now_id not in facts:
         return True
-    late = await carrying.consents(connection, row.loser_id)
+    late = await agreements.of(connection, row.loser_id)
     if late:
-        await carrying.clear_consents(connection, row.loser_id)
-        held = await carrying.consents(connection, row.now_id)
-        await carrying.set_consents(connection, row.now_id, held | carrying.later(held, late))
+        await agreements.clear(connection, row.loser_id)
+        held = await agreements.of(connection, row.now_id)
+        await agreements.put(connection, row.now_id, held | agreements.later(held, late))
     blank = Facts(facts[row.loser_id].created_at)
     if facts[row.loser_id] != blank:
         adding = await _adding(connection)
@@ -304,12 +307,12 @@ async def unmerge(connection: AsyncConnection, number: int, *, by: str | None = 
     now = (await _lock(connection, [row.winner_id]))[row.winner_id]
     await _write(connection, row.winner_id, separate(now, before.merged, before.winner, before.loser, before.adding))
     winner, loser, both = (_stated(rows) for rows in before.consents)
-    present = await carrying.consents(connection, row.winner_id)
+    present = await agreements.of(connection, row.winner_id)
     mine, other = disagree(present, both, winner, loser)
     for contact_id, stated in ((row.winner_id, mine), (row.loser_id, other)):
-        await carrying.clear_consents(connection, contact_id)
-        await carrying.set_consents(connection, contact_id, stated)
-    await carrying.prove(connection, row.winner_id, present, mine, {"merge": number, "undone": True})
+        await agreements.clear(connection, contact_id)
+        await agreements.put(connection, contact_id, stated)
+    await agreements.prove(connection, row.winner_id, present, mine, {"merge": number, "undone": True})
     await connection.execute(
         text(
             "update contact_merge set undone_at = now(), undone_by = :by, before = null, "

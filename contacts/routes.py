@@ -14,19 +14,18 @@ import msgspec
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Query, Request, UploadFile
 from fastapi import Path as Pathname
 from pydantic import ValidationError
-from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import company_routes, erasure, identity_routes, importing, optin, profiles, timeline, wire
 from contacts.columns import Options
 from core.access import require
-from core.errors import InvalidInput, Problem, Unavailable
+from core.errors import InvalidInput, Problem
+from core.retry import repeated
 
 router = APIRouter(tags=["contacts"])
 router.include_router(identity_routes.router)
 router.include_router(company_routes.router)
 
-_ATTEMPTS = 4
 _REJECTS = 1000
 _REFERENCE = "A contact's number, or `email:anna@example.com`, `external_id:crm-17` and so on"
 _ONE = wire.inlined(wire.ContactIn)
@@ -78,20 +77,13 @@ async def write_contacts(request: Request) -> wire.ContactResults:
 
 async def _upsert(request: Request, items: Sequence[profiles.Item]) -> list[profiles.Upserted]:
     """Write items in one transaction; again where it met another one that held what it needed, and the reverse."""
-    state = request.app.state
-    for _ in range(_ATTEMPTS):
-        try:
-            async with state.database.begin() as connection:
-                return await profiles.upsert(
-                    connection,
-                    items,
-                    limits=profiles.Limits.of(state.settings),
-                    region=state.settings.phone_region,
-                )
-        except exc.DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) != "40P01":  # a deadlock, which PostgreSQL resolved against us
-                raise
-    raise Unavailable("others keep writing the same contacts; try again")
+    settings = request.app.state.settings
+
+    async def work(connection: AsyncConnection) -> list[profiles.Upserted]:
+        limits = profiles.Limits.of(settings)
+        return await profiles.upsert(connection, items, limits=limits, region=settings.phone_region)
+
+    return await repeated(request.app.state.database, work)
 
 
 def _bodies(body: bytes, limit: int) -> tuple[list[Any], bool]:

@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts.attributes import types
@@ -22,12 +20,10 @@ from contacts.identities import Pair
 from contacts.profiles import Limits, apply
 from core.database import Database
 from core.errors import InvalidInput, Problem
+from core.retry import repeated
 from core.settings import Settings
 from tracker.hits import IDENTITIES, Ident
 from tracker.sites import Site
-
-_ATTEMPTS = 5
-_RETRIED = {"40P01", "40001", "23505"}
 
 
 @dataclass(frozen=True)
@@ -97,26 +93,23 @@ async def connect(
 
     Raises:
         InvalidInput: what was said cannot be.
+        Unavailable: others keep writing about the same contact.
     """
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            async with database.begin() as connection:
-                who = await identify(
-                    connection,
-                    device,
-                    said,
-                    rules=Rules.of(settings),
-                    trusted=trusted,
-                    source=source,
-                    limits=Limits.of(settings),
-                    region=settings.phone_region,
-                )
-                return Met(who, await _complete(connection, who.contact_id, attributes, Limits.of(settings)))
-        except (DBAPIError, psycopg.Error) as error:
-            original = error.orig if isinstance(error, DBAPIError) else error
-            if attempt == _ATTEMPTS or getattr(original, "sqlstate", None) not in _RETRIED:
-                raise
-    raise AssertionError("the last attempt returns or raises")
+
+    async def work(connection: AsyncConnection) -> Met:
+        who = await identify(
+            connection,
+            device,
+            said,
+            rules=Rules.of(settings),
+            trusted=trusted,
+            source=source,
+            limits=Limits.of(settings),
+            region=settings.phone_region,
+        )
+        return Met(who, await _complete(connection, who.contact_id, attributes, Limits.of(settings)))
+
+    return await repeated(database, work)
 
 
 async def _complete(

@@ -1,14 +1,12 @@
 """Taking chunks in, one transaction each, until the file is done."""
 
 import asyncio
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
-import psycopg
 from prometheus_client import Counter
-from sqlalchemy import exc, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts.importing.deciding import Decided
@@ -20,7 +18,8 @@ from contacts.profiles import Limits
 from core import eventlog
 from core.clock import now
 from core.database import Database
-from core.errors import Conflict, Unavailable
+from core.errors import Conflict
+from core.retry import again
 
 _ATTEMPTS = 6
 _ROWS = Counter("kaskad_import_rows", "Rows of files taken in or refused", ["outcome"])
@@ -76,15 +75,7 @@ class Run:
 
     async def _take_in(self, chunk: Chunk) -> None:
         """One chunk, again as long as somebody else makes the same contacts at the same time."""
-        for attempt in itertools.count(1):
-            try:
-                return await self._attempt(chunk)
-            except (exc.DBAPIError, psycopg.Error) as error:
-                if not _is_race(error):
-                    raise
-                if attempt == _ATTEMPTS:
-                    raise Unavailable("others keep writing the same contacts; run the import again later") from error
-        return None
+        await again(lambda: self._attempt(chunk), _ATTEMPTS)
 
     async def _attempt(self, chunk: Chunk) -> None:
         try:
@@ -180,9 +171,3 @@ def _marks(chunk: Chunk, rows: Sequence[int]) -> list[int]:
             break
         values = [others[n] if value is None else value for n, value in zip(rows, values, strict=True)]
     return list(map(hash, values))
-
-
-def _is_race(error: exc.DBAPIError | psycopg.Error) -> bool:
-    """Whether another transaction was in the way, so that doing the same again can succeed."""
-    cause = error.orig if isinstance(error, exc.DBAPIError) else error
-    return isinstance(cause, psycopg.errors.UniqueViolation | psycopg.errors.DeadlockDetected)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from contacts import attach, normalise, resolve
+from contacts import attach, erasure, identities, normalise, resolve
 from core.database import Database
 from core.errors import Conflict, InvalidInput, NotFound
 
@@ -76,6 +76,42 @@ async def test_many_who_resolve_the_same_at_once_agree_and_leave_no_orphans(data
             text("select (select count(*) from contact), (select count(*) from identity)")
         )
         assert tuple(counts.one()) == (300, 300)
+
+
+async def _until_erasure_waits(database: Database) -> None:
+    """Return when somebody else asks for the lock that keeps writers out."""
+    while True:
+        async with database.begin() as connection:
+            waiting = await connection.execute(
+                text(
+                    "select count(*) from pg_stat_activity where datname = current_database() "
+                    r"and query ~ 'advisory_xact_lock\(' and pid <> pg_backend_pid()"
+                )
+            )
+            if waiting.scalar_one():
+                return
+        await asyncio.sleep(0.01)
+
+
+async def test_who_waits_to_erase_keeps_nobody_from_writing(database: Database) -> None:
+    async with database.begin() as connection:
+        (contact,) = await resolve(connection, [("email", "a@x.com")])
+
+    async def erased() -> None:
+        async with database.begin() as connection:
+            await erasure.erase(connection, contact)
+
+    async with asyncio.timeout(30):
+        async with database.begin() as importing:
+            await identities.hold_off_erasure(importing)
+            erasing = asyncio.create_task(erased())
+            await _until_erasure_waits(database)
+            for _ in range(5):
+                async with database.begin() as other:
+                    await other.execute(text("set local lock_timeout = '1s'"))
+                    await identities.hold_off_erasure(other)
+            assert not erasing.done()
+        await erasing
 
 
 async def test_attach(database: Database) -> None:

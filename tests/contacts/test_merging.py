@@ -232,6 +232,29 @@ async def test_what_was_written_about_the_loser_meanwhile_is_carried_over(databa
         assert (await connection.execute(text("select array_agg(id) from contact"))).scalar() == [winner]
 
 
+async def test_what_was_written_late_does_not_wait_for_a_transaction_of_somebody_elses(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "_SETTLED_AT_ONCE", 2)
+    winner = await person(database, email="a@x.com")
+    losers = [await person(database, anonymous_id=f"d{n}") for n in range(6)]
+    async with database.begin() as foreign:
+        await foreign.execute(text("select 1"))
+        async with database.begin() as late:
+            await resolve(late, [("anonymous_id", "d5")])
+            for loser in losers:
+                await merged(database, loser, winner)
+            await happened(late, losers[5])
+        for _ in range(200):
+            async with database.begin() as connection:
+                assert await merging.settle(connection) == 2
+                if await events_of(connection) == {winner: 1}:
+                    break
+        else:
+            raise AssertionError("it was not carried over")
+    await settled(database)
+
+
 async def _looked_at(database: Database) -> list[int]:
     """Let the tracked segment look at everybody who waits for it; who is in it then, by the log as well."""
     async with database.begin() as connection:

@@ -19,6 +19,7 @@ from core.settings import Settings
 from studio.api import create_app
 
 AT = datetime.now(UTC)
+_CONSENT = b'{"identities": {"email": "a@x.com"}, "consents": [{"channel": "email", "granted": true, %s}]}'
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -77,6 +78,9 @@ async def test_items_of_a_batch_answer_for_themselves(client: httpx.AsyncClient)
         (b'{"identities": {"email": 1}}', 422),
         (b'{"identities": {"email": "a@x.com"}, "attributes": {"a": {"b": 1}}}', 422),
         (b'{"identities": {"email": "a@x.com"}, "attributes": {"a": "\\u0000"}}', 422),
+        (_CONSENT % b'"purpose": "a\\u0000b", "evidence": {}', 422),
+        (_CONSENT % b'"purpose": "a", "evidence": {"form": ["\\u0000"]}', 422),
+        (_CONSENT % b'"purpose": "a", "evidence": {"form\\u0000": 1}', 422),
         (json.dumps([{"identities": {"email": "a@x.com"}}] * 1001).encode(), 422),
     ],
 )
