@@ -27,6 +27,9 @@ from tracker import script
 EXITS = 200
 WAYS = ("close", "link", "location", "reload")
 """How a page is left, in turn."""
+LEGS = ("full", "cookieless", "cookieless after a failure")
+"""What the visitor agreed to, in turn: only with `full` may anything be kept for the next page. In the last leg the
+server is away when the page tells something first, and what comes at the exit stands behind that."""
 _PATIENCE = 5.0  # seconds in which what left the browser arrives
 _CORS = {"Access-Control-Allow-Origin": "*"}
 
@@ -42,6 +45,7 @@ class _Site:
     def __init__(self) -> None:
         self.page_port, self.endpoint_port = free_port(), free_port()
         self.arrived: set[int] = set()
+        self.refused: set[int] = set()
         self.sent_twice = 0
 
     def app(self) -> Starlette:
@@ -57,14 +61,17 @@ class _Site:
     async def _script(self, _request: Request) -> Response:
         return Response(script.bundle().script, media_type="text/javascript", headers=_CORS)
 
-    async def _page(self, _request: Request) -> Response:
+    async def _page(self, request: Request) -> Response:
         endpoint = f"http://127.0.0.1:{self.endpoint_port}"
-        options = {"consent": "full", "events": ""}
+        options = {"consent": request.query_params["consent"], "events": ""}
         tag = script.tag("ks_benchmark", f"{endpoint}/k/s.js", options=options)
         return Response(f"<!doctype html><title>x</title>{tag}<a id=go href=/next>next</a>", media_type="text/html")
 
     async def _take(self, request: Request) -> Response:
         for event in json.loads(await request.body())["events"]:
+            if event["name"] == "page.troubled" and event["props"]["exit"] not in self.refused:
+                self.refused.add(event["props"]["exit"])
+                return Response(status_code=503, headers=_CORS)
             if event["name"] == "page.exited":
                 self.sent_twice += event["props"]["exit"] in self.arrived
                 self.arrived.add(event["props"]["exit"])
@@ -93,7 +100,7 @@ async def exit_loss_percent(exits: int = EXITS, program: str | None = None) -> f
     """The share of exits whose last event, reported in the moment the page is left, never arrived.
 
     Args:
-        exits: how many pages are left, by WAYS in turn; each has told its event and nothing else when it goes.
+        exits: how many pages are left, by WAYS and LEGS in turn.
         program: Chromium's path; found if not given.
     """
     site = _Site()
@@ -110,28 +117,38 @@ async def exit_loss_percent(exits: int = EXITS, program: str | None = None) -> f
         finally:
             await browser.close()
     lost = sorted(set(range(exits)) - site.arrived)
-    ways = [WAYS[number % len(WAYS)] for number in lost]
+    ways = [f"{_leg(number)}: {WAYS[number % len(WAYS)]}" for number in lost]
     print(f"{exits} exits, {len(lost)} lost {ways}, {site.sent_twice} sent twice", file=sys.stderr)
     return 100 * len(lost) / exits
 
 
 async def _leave_all(browser: Browser, url: str, exits: int) -> None:
-    context = await browser.new_context()
-    for number in range(exits):
-        await _leave(context, url, number, WAYS[number % len(WAYS)])
+    for leg in LEGS:  # visitors of their own: what one agreed to must not hold for the next
+        context = await browser.new_context()
+        for number in range(exits):
+            if _leg(number) == leg:
+                await _leave(context, url, number, WAYS[number % len(WAYS)])
+
+
+def _leg(number: int) -> str:
+    return LEGS[number // len(WAYS) % len(LEGS)]
 
 
 async def _leave(context: BrowserContext, url: str, number: int, way: str) -> None:
     """Open a page, report an event and leave in the same task, so that no timer can send it before."""
+    consent, _, is_troubled = _leg(number).partition(" ")
     page = await context.new_page()
-    await page.goto(url)
+    await page.goto(f"{url}?consent={consent}")
     await page.wait_for_function("kaskad.on")
-    await _act(page, number, way)
+    if is_troubled:
+        async with page.expect_response("**/k/e"):
+            await page.evaluate("exit => { kaskad('track', 'page.troubled', {exit}); kaskad('flush'); }", number)
+    await _act(page, number, way, "kaskad('flush');" if is_troubled else "")
     await page.close()
 
 
-async def _act(page: Page, number: int, way: str) -> None:
-    told = f"kaskad('track', 'page.exited', {{exit: {number}}});"
+async def _act(page: Page, number: int, way: str, more: str) -> None:
+    told = f"kaskad('track', 'page.exited', {{exit: {number}}}); {more}"
     if way == "close":
         await page.evaluate(f"() => {{ {told} }}")
         return

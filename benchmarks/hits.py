@@ -4,6 +4,7 @@ import random
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from mmdb_writer import MMDBWriter
@@ -80,7 +81,7 @@ class Crowd:
             )
 
     def _request(self, visitor: int, events: int, agent: str) -> bytes:
-        body = msgspec.json.encode(self._body(visitor, events))
+        body = msgspec.json.encode(self.body(visitor, events))
         address = f"{20 + visitor % 4}.{visitor % 250}.{visitor // 250 % 250}.{visitor % 199}"
         head = (
             f"POST /k/e HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nOrigin: {ORIGIN}\r\nReferer: {ORIGIN}/\r\n"
@@ -90,7 +91,8 @@ class Crowd:
         )
         return head.encode() + body
 
-    def _body(self, visitor: int, events: int) -> dict[str, object]:
+    def body(self, visitor: int, events: int) -> dict[str, Any]:
+        """What the snippet would send for a visitor; a test holds the two together."""
         at = int(now().timestamp() * 1000)
         pages = [self._page() for _ in range(events)]
         referrer = self._chance.choice(_REFERRERS)

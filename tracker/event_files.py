@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 
@@ -70,7 +70,7 @@ class EventFile:
 
     def _lines(self) -> Iterator[Row]:
         with self.path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(_bounded(file), 1):
                 piece = line.strip()
                 if number == 1:
                     piece = piece.removeprefix(b"\xef\xbb\xbf")
@@ -125,6 +125,15 @@ def _check(options: Options) -> None:
         problems.append(Problem(f"there is no time zone {options.zone!r}", "an IANA name like Europe/Moscow"))
     if problems:
         raise InvalidInput(*problems)
+
+
+def _bounded(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file, no more of each than it takes to see that it is too long: there may be no end to it."""
+    most = _LINE_LIMIT + len(b"\xef\xbb\xbf\r\n") + 1
+    while line := file.readline(most):
+        yield line
+        while len(line) == most and not line.endswith(b"\n"):
+            line = file.readline(most)  # what is left of it; shorter at its end
 
 
 def _look_through(path: Path) -> tuple[str, int]:

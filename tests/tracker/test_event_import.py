@@ -5,6 +5,7 @@ import csv
 import os
 import signal
 import sys
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from core.clock import now
 from core.database import Database
 from core.errors import Conflict, InvalidInput
 from core.settings import Settings
-from tracker.event_files import Options
+from tracker.event_files import Options, open_file
 from tracker.importing import Progress, import_events
 
 LAST_YEAR = (now() - timedelta(days=400)).replace(microsecond=0)
@@ -221,3 +222,24 @@ async def test_phone_numbers_are_read_as_in_the_installations_region(
     file = jsonl(tmp_path / "calls.jsonl", [line(1, contact={"phone": "030 1234567"})])
     await import_events(database, file, settings=settings.model_copy(update={"phone_region": "DE"}))
     assert await rows(database, "select value from identity") == [("+49301234567",)]
+
+
+async def test_a_line_without_end_is_not_read_into_memory(database: Database, tmp_path: Path) -> None:
+    """50 MB of it, between two events."""
+    file = tmp_path / "long.jsonl"
+    with file.open("wb") as written:
+        written.write(msgspec.json.encode(line(1)) + b"\n")
+        for _ in range(50):
+            written.write(b"x" * 1_000_000)
+        written.write(b"\n" + msgspec.json.encode(line(2)))
+    rows_of = open_file(file, Options()).read()
+    tracemalloc.start()
+    try:
+        found = [(row.line, len(row.piece), row.problem is not None) for row in rows_of]
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [(number, is_refused) for number, _, is_refused in found] == [(1, False), (2, True), (3, False)]
+    assert most < 5_000_000
+    report = await import_events(database, file)
+    assert (report.accepted, report.rejected) == (2, 1)

@@ -1,10 +1,12 @@
 """What the snippet notices by itself: page views, links, scrolling and time."""
 
 import time
+from typing import Any
 from uuid import UUID
 
 from playwright.async_api import BrowserContext, Page
 
+from benchmarks.hits import Crowd
 from tests.tracker.browser.site import Site, serving
 
 
@@ -126,3 +128,20 @@ async def test_nothing_is_noticed_that_was_not_asked_for(site: Site, page: Page)
     await site.until_named("done.now")
     assert [event["name"] for event in site.events] == ["page.viewed", "done.now"]
     assert site.named("page.viewed")[0]["path"] == "/quiet/2"
+
+
+async def test_the_benchmark_sends_what_the_snippet_sends(site: Site, page: Page) -> None:
+    """Names and order of the fields, and the kinds of their values; so that its figure is that of real hits."""
+    await page.goto(site.add("/catalog", attributes="data-consent=full"))
+    await site.until_named("page.viewed")
+    (hit,) = site.hits
+    made = Crowd("ks_test", 8000).body(visitor=1, events=1)
+    assert shape(made) == shape(hit.body)
+    assert hit.headers["content-type"] == "text/plain;charset=UTF-8"
+
+
+def shape(value: Any) -> Any:
+    """Names in their order, and types."""
+    if isinstance(value, dict):
+        return [(name, shape(inner)) for name, inner in value.items()]
+    return [shape(inner) for inner in value] if isinstance(value, list) else type(value)
