@@ -1,6 +1,7 @@
 """What the benchmarks share: a whole stack of its own, and the figures as the last line."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -46,6 +47,29 @@ def cpu_seconds(stack: Stack) -> dict[str, float]:
         return used.get(pid, 0.0) + sum(whole(child) for child in children.get(pid, ()))
 
     return {part.name: whole(part.pid) for part in stack.parts if part.pid}
+
+
+def memory_mb(root: int) -> float:
+    """What a process and its descendants take, in MB: pages that they share count once (PSS, proc_pid_smaps(5)).
+
+    Processes whose pages may not be looked at are left out.
+    """
+    children: dict[int, list[int]] = {}
+    sizes: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.name))
+        except OSError:  # it has ended meanwhile
+            continue
+
+    def whole(pid: int) -> int:
+        with contextlib.suppress(OSError):
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            sizes[pid] = next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        return sizes.get(pid, 0) + sum(whole(child) for child in children.get(pid, ()))
+
+    return whole(root) / 1024
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """The twelve reference segments of `benchmarks.segments`, from simple to hard, each beside the same in DuckDB's SQL.
 
-Numbers 1, 5, 6 and 9 are those that the design was measured with.
+Numbers 1, 5 and 6 are the segments that the design was measured with, the sum of 6 over a property inside JSON; what
+else was measured there are reports.
 """
 
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ ASKED = (
     ),
     Asked(
         "spent-much",
-        {"event": {"name": "order.paid", "sum": {"event.value": {"gt": 1500}}, "within": "90d"}},
+        {"event": {"name": "order.paid", "sum": {"event.amount": {"gt": 1500}}, "within": "90d"}},
         _having("order.paid", 90, "sum(amount) > 1500"),
     ),
     Asked(

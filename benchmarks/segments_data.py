@@ -124,7 +124,7 @@ def _events(store: duckdb.DuckDBPyConnection, connection: psycopg.Connection[Any
             folder,
             f"{name} (id, occurred_at, received_at, contact_id, name_id, value, properties)",
             "select id, occurred_at, occurred_at, contact_id, name_id, amount, "
-            """'{"path": "' || path || '", "value": ' || amount || '}' """
+            """'{"path": "' || path || '", "value": ' || amount || ', "amount": ' || amount || '}' """
             f"from event where occurred_at >= '{month:%Y-%m-%d}' and occurred_at < '{end:%Y-%m-%d}' order by id",
         )
         connection.execute(

@@ -4,7 +4,7 @@ A segment that is asked for often becomes one that is kept: from then on its cou
 members are rows (`tracking`). What is kept follows the log within a second.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select, text
@@ -22,13 +22,14 @@ KEPT = timedelta(days=7)
 """… until it has not been asked for this long."""
 
 
-async def count(connection: AsyncConnection, name: str, *, exactly: bool = False) -> int:
+async def count(connection: AsyncConnection, name: str, *, exactly: bool = False, now: datetime | None = None) -> int:
     """How many contacts are in a segment; `all` is everybody.
 
     Args:
         connection: an open transaction.
         name: the segment's.
         exactly: ask anew even where the number is kept.
+        now: what relative dates count from where it is asked anew; the present if None.
 
     Raises:
         NotFound: no such segment.
@@ -37,7 +38,7 @@ async def count(connection: AsyncConnection, name: str, *, exactly: bool = False
     if row is not None and row.tracking == "on" and not exactly:
         number = int(row.members)
     else:
-        number = await membership.count(connection, await store.members_are(connection, name))
+        number = await membership.count(connection, await store.members_are(connection, name), now)
     await _asked(connection, row)
     return number
 

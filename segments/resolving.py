@@ -1,18 +1,26 @@
 """Filling in the criteria of the segments that criteria name, and what stands in the way of it."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contacts import attributes
 from core.errors import InvalidInput, Problem
 from core.schema.segments import segment
 from segments import criteria as language
+from segments import words
+from segments.comparison import Comparison
 from segments.criteria import Criteria
+from segments.criteria.attribute import Attribute
 from segments.criteria.base import Leaf
 from segments.criteria.segment import Segment
+from segments.operands import NEGATIONS
 
 NESTING_LIMIT = 10
 SIZE_LIMIT = 1000
@@ -42,9 +50,60 @@ async def resolve(connection: AsyncConnection, criteria: Criteria, inside: tuple
     Raises:
         InvalidInput: segments that contain each other, too long a chain of them, or too many criteria in all.
     """
-    if not segments_of(criteria):
-        return criteria
-    return _filled(criteria, await _contained(connection, criteria), inside, {}).criteria
+    whole = criteria
+    if segments_of(criteria):
+        whole = _filled(criteria, await _contained(connection, criteria), inside, {}).criteria
+    moments = {one.name for one in _attributes(whole) if any(map(_is_moment, one.tests))}
+    if not moments:
+        return whole
+    types = await attributes.types(connection, moments)
+    return whole.rebuilt(lambda one: _as_stored(one, types))
+
+
+def _attributes(criteria: Criteria) -> list[Attribute]:
+    found: list[Attribute] = []
+
+    def look(one: Criteria) -> Criteria:
+        if isinstance(one, Attribute):
+            found.append(one)
+        elif isinstance(one, Segment) and one.criteria is not None:
+            one.criteria.rebuilt(look)
+        return one
+
+    criteria.rebuilt(look)
+    return found
+
+
+def _is_moment(test: Comparison) -> bool:
+    """Whether a moment is compared letter by letter."""
+    operands = test.operand if isinstance(test.operand, list) else [test.operand]
+    letterwise = NEGATIONS.get(test.operator, test.operator) in {"eq", "in"}
+    return letterwise and any(isinstance(one, str) and words.moment(one) is not None for one in operands)
+
+
+def _as_stored(one: Criteria, types: Mapping[str, str]) -> Criteria:
+    """Moments as attributes keep them: in UTC. A segment's own criteria likewise."""
+    if isinstance(one, Segment) and one.criteria is not None:
+        inner = one.criteria.rebuilt(lambda part: _as_stored(part, types))
+        return one.model_copy(update={"criteria": inner})
+    if not isinstance(one, Attribute) or types.get(one.name) != "datetime":
+        return one
+    return one.model_copy(update={"tests": tuple(_in_utc(test) if _is_moment(test) else test for test in one.tests)})
+
+
+def _in_utc(test: Comparison) -> Comparison:
+    operands = test.operand if isinstance(test.operand, list) else [test.operand]
+    kept = [_utc(value) for value in operands]
+    return Comparison(operator=test.operator, operand=kept if isinstance(test.operand, list) else kept[0])
+
+
+def _utc(value: Any) -> Any:
+    moment = words.moment(value) if isinstance(value, str) else None
+    if moment is None:
+        return value
+    with suppress(OverflowError):  # the last hours of the year 9999, which no attribute holds
+        return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return value
 
 
 async def problems_of(

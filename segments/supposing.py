@@ -220,7 +220,8 @@ class Question:
 
     def _event(self, criteria: Event) -> Holds:
         passed = self._asked(criteria)
-        if criteria.measures or criteria.one or criteria.when:  # asks for more than names and times, which are supposed
+        if criteria.where or criteria.measures or criteria.one or criteria.when:
+            # asks for more than names and times, which are all that is supposed
             return lambda contact, _supposed, _at: contact in passed
 
         def holds(contact: int, supposed: Supposed, at: float) -> bool:
@@ -234,7 +235,8 @@ class Question:
 
         def holds(contact: int, supposed: Supposed, at: float) -> bool:
             begun = criteria.name == supposed.journey and criteria.state in {"entered", "running"}
-            return (begun and criteria.plain and _lately(supposed.entered_at, at, criteria)) or contact in passed
+            number = int(begun and criteria.plain and _lately(supposed.entered_at, at, criteria))
+            return _counted(criteria.count, number, known=contact in passed, at=at)
 
         return holds
 

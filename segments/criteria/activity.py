@@ -13,8 +13,12 @@ from segments.criteria.base import Context, Leaf
 from segments.criteria.counting import Having
 
 _ACTIVE, _IDENTIFIED, _KNOWN = "contact.last_active_at", "contact.identified_at", "contact.known"
-_OWN = ("segment.", "journey.", "message.unsubscribed")
-"""Events that are no doing of the contact on the site begin so."""
+_OURS = (
+    *("segment.", "journey.", "consent.requested"),
+    *("message.delivered", "message.bounced", "message.complained", "message.unsubscribed"),
+)
+"""How events begin that are no doing of the contact: what we did, or a mail server. To open, click or answer is one; to
+complain and to unsubscribe is to want to hear no more."""
 _LATER = {"after": "gt", "gt": "gt", "gte": "gte"}
 _EARLIER = {"before": "gte", "lt": "gte", "lte": "gt"}
 """The last time was before a moment if there is none at or behind it."""
@@ -62,7 +66,7 @@ class Activity(Leaf):
 def _last_active(test: Comparison) -> ColumnElement[bool]:
     """Without grouping the whole log where one event, or none, is an answer."""
     theirs = event.c.name_id.not_in(
-        select(event_name.c.id).where(or_(*(event_name.c.name.startswith(one, autoescape=True) for one in _OWN)))
+        select(event_name.c.id).where(or_(*(event_name.c.name.startswith(one, autoescape=True) for one in _OURS)))
     )
     at = event.c.occurred_at
     if test.operator in _LATER:

@@ -18,7 +18,7 @@ from segments.comparison import Comparison
 class Reference:
     """A thing that criteria name and that has to exist: checked when they are published."""
 
-    kind: Literal["attribute", "company attribute", "segment", "template", "journey"]
+    kind: Literal["attribute", "company attribute", "segment", "template", "journey", "provider"]
     name: str
     path: str
     comparisons: tuple[Comparison, ...] = ()

@@ -4,6 +4,7 @@ from typing import Any, ClassVar, Self
 
 from sqlalchemy import ColumnElement, not_
 
+from contacts.consents import CHANNELS
 from core.schema.contacts import consent
 from segments import facts
 from segments.criteria import counting
@@ -20,11 +21,11 @@ class Consent(counting.Window, Leaf):
     KEYS: ClassVar[tuple[str, ...]] = ("contact.consents",)
     SCHEMA: ClassVar[dict[str, Any]] = {
         "anyOf": [
-            {"type": "string"},
+            {"enum": list(CHANNELS)},
             {
                 "type": "object",
                 "properties": {
-                    "channel": {"type": "string"},
+                    "channel": {"enum": list(CHANNELS)},
                     "purpose": {"type": "string"},
                     "state": {"enum": list(STATES)},
                     "within": {"type": "string"},
@@ -47,6 +48,7 @@ class Consent(counting.Window, Leaf):
             value = {"channel": value}
         if not known_keys(value, _KEYS, "channel", context):
             return None
+        channel = choice_of(value, "channel", CHANNELS, "", context)
         purpose = value.get("purpose", DEFAULT_PURPOSE)
         if not isinstance(purpose, str) or not 0 < len(purpose) <= 200:
             context.problem("purpose is not a name", "write purpose: marketing", "purpose")
@@ -55,7 +57,7 @@ class Consent(counting.Window, Leaf):
         window = counting.read_window(value, context)
         if state == "unknown" and window:
             context.problem("nothing was said, so there is no time of it", "leave within and when out", "state")
-        return cls(channel=value["channel"], purpose=purpose, state=state, **window)
+        return cls(channel=channel, purpose=purpose, state=state, **window)
 
     def clause(self) -> ColumnElement[bool]:
         """EXISTS over consents, or NOT EXISTS."""

@@ -15,7 +15,7 @@ _TEST = {"$ref": "#/$defs/Test"}
 
 def schema(*properties: str) -> dict[str, Any]:
     """The JSON Schema: a text, or tests on these properties, on others, on how often and when."""
-    options = {**dict.fromkeys(properties, _TEST), "where": {"$ref": "#/$defs/Where"}, **counting.SCHEMAS}
+    options = {**dict.fromkeys(properties, _TEST), "where": {"$ref": "#/$defs/Properties"}, **counting.SCHEMAS}
     whole = {"type": "object", "properties": options, "minProperties": 1, "additionalProperties": False}
     return {"anyOf": [{"type": "string"}, whole]}
 

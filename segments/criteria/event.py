@@ -31,7 +31,7 @@ _NAMES_LIMIT = 20
 NAME_SCHEMA: dict[str, Any] = {
     "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
 }
-_WHERE = {"$ref": "#/$defs/Where"}
+_WHERE = {"$ref": "#/$defs/Properties"}
 
 
 class Measure(BaseModel):

@@ -1,10 +1,14 @@
 """What a contact is known by: `{contact.email: {exists: true}}`, `{contact.email: {ends: "@example.com"}}`."""
 
+from functools import cache
 from typing import Any, ClassVar, Self
 
 from sqlalchemy import ColumnElement, and_, not_
 
+from contacts import identities
+from core.errors import InvalidInput
 from core.schema.contacts import IDENTITY_KINDS, identity
+from core.settings import Settings
 from segments import facts
 from segments.comparison import Comparison, phrase
 from segments.criteria.base import Context, Leaf
@@ -24,7 +28,7 @@ class Identity(Leaf):
 
     @classmethod
     def read(cls, key: str, value: Any, context: Context) -> Self | None:
-        """Read `contact.email: test`; addresses are compared in lower case, as they are stored."""
+        """Read `contact.email: test`; addresses and phone numbers are compared as they are stored."""
         kind = key.removeprefix("contact.")
         tests = context.tests(value)
         for test in tests:
@@ -32,6 +36,8 @@ class Identity(Leaf):
                 context.problem(f"{kind} is a text; {test.operator} does not fit", "write a text in quotes")
         if kind == "email":
             tests = tuple(_lowered(test) for test in tests)
+        if kind == "phone":
+            tests = tuple(_as_stored(test, context) for test in tests)
         return cls(kind=kind, tests=tests)
 
     def clause(self) -> ColumnElement[bool]:
@@ -51,6 +57,27 @@ class Identity(Leaf):
     def words(self) -> str:
         """`email ends with @example.com`."""
         return phrase(self.kind.replace("_", " "), self.tests)
+
+
+def _as_stored(test: Comparison, context: Context) -> Comparison:
+    """The same with whole phone numbers in E.164, as they are stored."""
+    if NEGATIONS.get(test.operator, test.operator) not in {"eq", "in"} or not test.fits("text"):
+        return test
+
+    def number(value: str) -> str:
+        try:
+            return identities.normalise("phone", value, _region())
+        except InvalidInput as error:
+            context.problem(f"{value} is no phone number: {error.problems[0].message}", "write +79161234567 in quotes")
+            return value
+
+    operand = [number(one) for one in test.operand] if isinstance(test.operand, list) else number(test.operand)
+    return Comparison(operator=test.operator, operand=operand)
+
+
+@cache
+def _region() -> str:
+    return Settings().phone_region
 
 
 def _lowered(test: Comparison) -> Comparison:

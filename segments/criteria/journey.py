@@ -112,9 +112,9 @@ class Journey(counting.Counted):
 
     @property
     def plain(self) -> bool:
-        """Whether only the journey, its state and a time are asked about."""
+        """Whether only the journey, its state, a time and how often are asked about."""
         rest = (self.outcome, self.step, self.visited, self.version, self.key)
-        return all(one is None for one in rest) and not self.count.tests and not self.when
+        return all(one is None for one in rest) and not self.when
 
     def words(self) -> str:
         """`finished the journey welcome as bought`."""

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Self
 
 from sqlalchemy import ColumnElement, Text, and_, cast, exists, func, or_, select
 
+from contacts.consents import CHANNELS
 from core.schema.events import event
 from core.schema.journeys import journey, journey_version
 from core.schema.messages import MessageState, message, provider, template, template_version
@@ -49,6 +50,7 @@ class Message(counting.Counted):
                 "type": "object",
                 "properties": {
                     **dict.fromkeys(_NAMES, _NAME),
+                    "channel": {"enum": list(CHANNELS)},
                     "state": {"enum": list(_STATES)},
                     "url": {"$ref": "#/$defs/Test"},
                     "answer": {"$ref": "#/$defs/Test"},
@@ -84,6 +86,8 @@ class Message(counting.Counted):
             return None
         implied = "clicked" if "url" in options else "answered" if "answer" in options else "accepted"
         found: dict[str, Any] = {name: name_of(options, name, context) for name in _NAMES}
+        if found["channel"] is not None:
+            choice_of(options, "channel", CHANNELS, found["channel"], context)
         found["state"] = choice_of(options, "state", _STATES, implied, context)
         for name, state in (("url", "clicked"), ("answer", "answered")):
             if name in options:
@@ -152,11 +156,13 @@ class Message(counting.Counted):
         return f"{did} {which}{link}{said}{self.often()}"
 
     def references(self) -> Iterator[Reference]:
-        """The template and the journey."""
+        """The template, the journey and the provider."""
         if self.template is not None:
             yield Reference("template", self.template, f"{self.path}/template")
         if self.journey is not None:
             yield Reference("journey", self.journey, f"{self.path}/journey")
+        if self.provider is not None:
+            yield Reference("provider", self.provider, f"{self.path}/provider")
 
 
 def step_id(plan: ColumnElement[Any], number: ColumnElement[Any]) -> ColumnElement[Any]:

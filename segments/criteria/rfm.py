@@ -30,7 +30,7 @@ class Rfm(counting.Window, Leaf):
             "value": {"type": "string", "pattern": "^event\\..+"},
             "within": {"type": "string"},
             "when": counting.WHEN_SCHEMA,
-            "where": {"$ref": "#/$defs/Where"},
+            "where": {"$ref": "#/$defs/Properties"},
             **dict.fromkeys(_SCORES, visits.TEST),
         },
         "required": ["event"],

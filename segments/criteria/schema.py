@@ -1,5 +1,6 @@
 """Criteria as JSON Schema, so that editors complete and check them."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from segments.comparison import OPERATORS
@@ -11,24 +12,39 @@ _OR_NAME: dict[str, Any] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Crit
 _NAMED: dict[str, Any] = {"anyOf": [_OR_NAME, {"type": "array", "items": _OR_NAME, "minItems": 1}]}
 
 
+def _test(operators: Iterable[str]) -> dict[str, Any]:
+    return {
+        "description": "A value, a list of values (one of them), or operators",
+        "anyOf": [
+            _SCALAR,
+            {"type": "array", "items": _SCALAR, "minItems": 1},
+            {
+                "type": "object",
+                "properties": {operator: {} for operator in operators},
+                "additionalProperties": False,
+                "minProperties": 1,
+            },
+        ],
+    }
+
+
+def _properties(test: str) -> dict[str, Any]:
+    return {
+        "description": "Tests on the properties of the event",
+        "type": "object",
+        "minProperties": 1,
+        "patternProperties": {"^event\\..+": {"$ref": f"#/$defs/{test}"}},
+    }
+
+
 def json_schema() -> dict[str, Any]:
-    """Definitions to put under `$defs`: `Criteria`, and `Test` for the right side of a comparison."""
+    """Definitions to put under `$defs`: `Criteria`, `Test` for the right side of a comparison, and `Where` for what a
+    journey hears: events that can be compared with the one that began it (`same`)."""
     criteria = {"$ref": "#/$defs/Criteria"}
     keys = {key: family.SCHEMA for family in FAMILIES for key in family.KEYS}
     return {
-        "Test": {
-            "description": "A value, a list of values (one of them), or operators",
-            "anyOf": [
-                _SCALAR,
-                {"type": "array", "items": _SCALAR, "minItems": 1},
-                {
-                    "type": "object",
-                    "properties": {operator: {} for operator in (*OPERATORS, "same")},
-                    "additionalProperties": False,
-                    "minProperties": 1,
-                },
-            ],
-        },
+        "Test": _test(OPERATORS),
+        "Correlated": _test((*OPERATORS, "same")),
         "Criteria": {
             "description": "Tests on a contact; several keys must all hold",
             "type": "object",
@@ -48,10 +64,6 @@ def json_schema() -> dict[str, Any]:
             },
             "additionalProperties": False,
         },
-        "Where": {
-            "description": "Tests on the properties of the event",
-            "type": "object",
-            "minProperties": 1,
-            "patternProperties": {"^event\\..+": {"$ref": "#/$defs/Test"}},
-        },
+        "Properties": _properties("Test"),
+        "Where": _properties("Correlated"),
     }

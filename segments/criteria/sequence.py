@@ -21,7 +21,7 @@ DEED: dict[str, Any] = {
         {"type": "string"},
         {
             "type": "object",
-            "properties": {"name": NAME_SCHEMA, "where": {"$ref": "#/$defs/Where"}},
+            "properties": {"name": NAME_SCHEMA, "where": {"$ref": "#/$defs/Properties"}},
             "required": ["name"],
             "additionalProperties": False,
         },

@@ -290,6 +290,47 @@ async def test_entering_by_hand_by_list_and_by_segment(world: World) -> None:
     assert all(world.letters(contact) == ["first"] for contact in everybody)
 
 
+async def test_comings_and_goings_of_segments_resume_a_wait_and_end_by_exit_and_goal(world: World) -> None:
+    name = unique("comings")
+    async with world.database.begin() as connection:
+        for one in ("back", "keen", "won"):
+            await segments.publish(connection, f"segment: {name}-{one}\ncriteria: {{contact.tags: {name}-{one}}}\n")
+    source = f"""
+journey: {name}
+enter: {{event: {name}.began}}
+goal: {{event: segment.entered, where: {{event.segment: {name}-won}}, outcome: won}}
+exit: {{event: segment.left, where: {{event.segment: {name}-keen}}, outcome: cooled}}
+steps:
+  - wait: 30d
+    id: wait
+    until: {{event: segment.entered, where: {{event.segment: {name}-back}}}}
+    then: done
+  - end: silent
+  - id: done
+    end: returned
+"""
+    await world.publish(source)
+    back, won, stays = await world.contacts(3)
+    (keen,) = await world.contacts(1, tag=f"{name}-keen")
+    for contact in (back, won, stays, keen):
+        await world.happen(f"{name}.began", contact)
+    await world.until_at(name, "wait", 4)
+
+    async def kept() -> bool:
+        rows = await world.run("select tracking from segment where name like :names", names=f"{name}-%")
+        return [row.tracking for row in rows] == ["on"] * 3
+
+    await world.until(kept)
+    for contact, tags in ((back, [f"{name}-back"]), (won, [f"{name}-won"]), (keen, []), (stays, ["other"])):
+        await world.run("update contact set tags = :tags where id = :id", tags=tags, id=contact)
+
+    async def ended() -> bool:
+        wanted = {back: ["returned"], won: ["won"], stays: [None], keen: ["cooled"]}
+        return await world.outcomes(name) == wanted
+
+    await world.until(ended, lambda: world.outcomes(name))
+
+
 async def test_schedule_fires_a_broadcast_each_time(world: World) -> None:
     name = unique("scheduled")
     members = await world.contacts(2, tag=name)

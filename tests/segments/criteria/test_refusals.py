@@ -1,6 +1,7 @@
 """What is refused when criteria are defined, in words; and that what people write stays data on its way into SQL."""
 
 import time
+from datetime import timedelta
 from typing import Any
 from zoneinfo import available_timezones
 
@@ -9,11 +10,11 @@ from sqlalchemy import insert, text
 from sqlalchemy.dialects import postgresql
 
 import segments
-from core import documents
+from core import documents, eventlog
 from core.database import Database
 from core.errors import InvalidInput
-from core.schema import contacts
-from segments import comparison, criteria, patterns, periods
+from core.schema import contacts, partitions
+from segments import comparison, criteria, patterns, periods, store
 from segments.examples import CRITERIA, OPERATORS
 from tests.segments.criteria import world
 
@@ -49,6 +50,9 @@ _EXPLODE = "which can explode"
         ({"contact.known": "yes"}, "contact.known is true or false"),
         ({"contact.last_active_at": 5}, "a time is compared here"),
         ({"contact.last_active_at": {"date": "today in the contact's time zone"}}, "the installation's clock"),
+        ({"contact.consents": "smss"}, "unknown channel smss (did you mean sms?)"),
+        ({"message": {"channel": "pigeon"}}, "unknown channel pigeon"),
+        ({"contact.phone": "12"}, "12 is no phone number"),
         ({"contact.suppressed": "pigeon"}, "unknown channel pigeon"),
         ({"contact.segments": {"starts": "a"}}, "the name of a segment is expected here"),
         ({"contact.consents": {"channel": "sms", "state": "maybe"}}, "unknown state maybe"),
@@ -98,6 +102,63 @@ def test_what_cannot_be_is_refused_in_words(data: Any, message: str) -> None:
     assert all(problem.path.startswith("/criteria/") for problem in caught.value.problems)
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("contact.citty: Moscow", r"s\.yaml:4:5: contacts have no attribute citty \(did you mean city\?\)"),
+        ("contact.age: {gte: 2020-05-01}", r"s\.yaml:4:5: the attribute age is a number; gte with '2020-05-01'"),
+        ("contact.city: {regexp: (a+)+$}", r"s\.yaml:4:20: .*which can explode"),
+    ],
+)
+async def test_a_definition_is_refused_by_file_line_and_column(database: Database, line: str, message: str) -> None:
+    async with database.begin() as connection:
+        await connection.execute(
+            insert(contacts.attribute), [{"name": "city", "type": "text"}, {"name": "age", "type": "number"}]
+        )
+        with pytest.raises(InvalidInput, match=message):
+            await store.publish(connection, f"segment: s\ncriteria:\n  all:\n  - {line}\n", "s.yaml")
+
+
+async def test_moments_are_compared_as_they_are_kept(database: Database) -> None:
+    kept = "2026-05-09T09:00:00Z"
+    async with database.begin() as connection:
+        await connection.execute(
+            insert(contacts.attribute), [{"name": "at", "type": "datetime"}, {"name": "word", "type": "text"}]
+        )
+        await connection.execute(
+            insert(contacts.contact), [{"id": 1, "attributes": {"at": kept, "word": kept}}, {"id": 2, "attributes": {}}]
+        )
+        await store.publish(connection, "segment: s\ncriteria: {contact.at: '2026-05-09 12:00+03:00'}\n")
+        for data, expected in (
+            ({"contact.at": "2026-05-09T12:00:00+03:00"}, {1}),
+            ({"contact.at": {"ne": "2026-05-09T12:00+03:00"}}, {2}),
+            ({"contact.at": ["2026-01-01", "2026-05-09T09:00"]}, {1}),
+            ({"contact.word": "2026-05-09T12:00:00+03:00"}, set()),
+            ({"not": {"contact.segments": "s"}}, {2}),
+        ):
+            found = await segments.matching(connection, criteria.parse(data), [1, 2])
+            assert found == expected, data
+
+
+async def test_phone_numbers_are_compared_as_they_are_kept(database: Database) -> None:
+    async with database.begin() as connection:
+        await world.build(connection)
+        for data in ({"contact.phone": "8 (916) 123-45-67"}, {"contact.phone": ["+7 916 1234567", "+79990000000"]}):
+            assert await segments.matching(connection, criteria.parse(data), [world.ANNA, world.BORIS]) == {world.ANNA}
+
+
+async def test_what_we_did_is_no_activity_of_the_contact(database: Database) -> None:
+    async with database.begin() as connection:
+        await partitions.ensure(connection, "event", world.NOW - timedelta(days=60), world.NOW)
+        await connection.execute(insert(contacts.contact), [{"id": number} for number in range(1, 5)])
+        for number, name in enumerate(
+            ("message.delivered", "message.bounced", "consent.requested", "message.opened"), 1
+        ):
+            await eventlog.record(connection, name, number, world.NOW)
+        asked = criteria.parse({"contact.last_active_at": {"after": "2026-01-01"}})
+        assert await segments.matching(connection, asked, [1, 2, 3, 4]) == {4}
+
+
 async def test_what_does_not_exist_is_refused(database: Database) -> None:
     data = {
         "all": [
@@ -106,6 +167,8 @@ async def test_what_does_not_exist_is_refused(database: Database) -> None:
             {"score": {"points": 5}},
             {"message": {"journey": "nowhere", "step": "x"}},
             {"include": ["loyal", "loial"]},
+            {"message": {"provider": "man"}},
+            {"company.employees": {"starts": "2"}},
         ]
     }
     async with database.begin() as connection:
@@ -117,6 +180,9 @@ async def test_what_does_not_exist_is_refused(database: Database) -> None:
         "(import contacts that have it, or create the attribute)",
         "/all/3/message/journey: there is no journey nowhere (publish it first)",
         "/all/4/include/1: there is no segment loial (did you mean loyal?)",
+        "/all/5/message/provider: there is no provider man (did you mean main?)",
+        "/all/6/company.employees: employees of companies is a number; starts with '2' does not fit "
+        "(compare it with such a value)",
     ]
 
 
@@ -158,7 +224,7 @@ def _hostile(data: Any, key: str = "") -> Any:
     return _HOSTILE if isinstance(data, str) and not data.startswith(("now", "20")) else data
 
 
-_CHOICES = {"state", "which", "value", "contact.suppressed", "first", "last"}
+_CHOICES = {"state", "which", "value", "contact.suppressed", "contact.consents", "channel", "first", "last"}
 
 
 async def test_hostile_text_reaches_sql_only_as_a_parameter(database: Database) -> None:
