@@ -253,6 +253,29 @@ async def test_pause_holds_and_resume_goes_on(skipping: WorkflowEnvironment, ben
     assert len(bench.sent) == 2
 
 
+@pytest.mark.parametrize(
+    ("if_overdue", "away", "letters"), [("skip", 48, [1]), ("skip", 0.5, [1, 4]), ("send", 48, [1, 4])]
+)
+async def test_a_message_that_a_pause_made_overdue_may_be_left_out(
+    skipping: WorkflowEnvironment, bench: Bench, if_overdue: str, away: float, letters: list[int]
+) -> None:
+    """The wait ends in the pause; its journey is resumed `away` hours later."""
+    steps = list(REFERENCE.steps)
+    steps[3] = steps[3].model_copy(update={"if_overdue": if_overdue})
+    wait = steps[1]
+    assert isinstance(wait, Wait)
+    assert wait.seconds is not None
+    async with bench.at_work(skipping.client):
+        handle = await start(skipping, 1, REFERENCE.model_copy(update={"steps": tuple(steps)}), closes_in=0)
+        await until(lambda: len(bench.visits) == 2, lambda: skipping.sleep(1))
+        await handle.signal(CohortWorkflow.inform, News(control=2, state="paused"))
+        await skipping.sleep(timedelta(seconds=wait.seconds, hours=away))
+        await handle.signal(CohortWorkflow.inform, News(control=3, state="active"))
+        await handle.result()
+    assert bench.sent == [(1, visit) for visit in letters]
+    assert bench.outcomes == {1: "silent"}
+
+
 async def held_up(environment: WorkflowEnvironment, bench: Bench) -> WorkflowHandle[CohortWorkflow, None]:
     """A cohort of two, whose first letters have to wait an hour for their provider."""
     bench.slow = {1: HOUR, 2: HOUR}
