@@ -11,8 +11,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from pydantic import TypeAdapter
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
+from temporalio.exceptions import ActivityError
+from temporalio.workflow import ActivityHandle
 
 with workflow.unsafe.imports_passed_through():
     from engine import urgency
@@ -34,17 +37,25 @@ with workflow.unsafe.imports_passed_through():
         RecordRequest,
         Shift,
         StepRequest,
+        Unfinished,
         Withdrawal,
         provider_queue,
     )
     from journeys.machine import advance
-    from journeys.plan import Act, Choose, Notify, Send
+    from journeys.plan import Act, Choose, Notify, Send, Step
     from journeys.tokens import Batch, Due, Ended, Held, Input, Join, Stop, Turn, Went, dump, restore
 
 # Work is retried until it succeeds: a contact is never dropped because a database was away.
 _RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=500), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)
 )
+
+
+_step: TypeAdapter[Step] = TypeAdapter(Step)
+
+
+class _GivenUp(Exception):
+    """Work was not finished before the workflow has to continue as new."""
 
 
 @workflow.defn(name="cohort")
@@ -71,7 +82,9 @@ class CohortWorkflow:
         self._heard_until = 0.0
         self._listening: asyncio.Task[None] | None = None
         self._leftovers: list[Leftover] = []
-        self._taken_along = carried.leftovers
+        self._unfinished: list[Unfinished] = []
+        self._taken_along, self._to_finish = carried.leftovers, carried.unfinished
+        self._give_up_at: float | None = None
 
     @workflow.signal
     def inform(self, news: News) -> None:
@@ -94,8 +107,11 @@ class CohortWorkflow:
     async def run(self, start: CohortStart) -> None:
         """Live until the cohort is closed and nobody is left in it."""
         self._work = [asyncio.create_task(self._deliver(leftover)) for leftover in self._taken_along]
+        self._work += [asyncio.create_task(self._finish(unfinished)) for unfinished in self._to_finish]
         while True:
             self._draining = workflow.info().is_continue_as_new_suggested()
+            if self._draining and self._give_up_at is None:
+                self._give_up_at = workflow.time() + self._start.patience
             self._turn(self._draining)
             if not self._busy():
                 if self._is_over():
@@ -166,6 +182,8 @@ class CohortWorkflow:
         wake = self._next_due
         if not self._tokens and not self._busy():
             wake = self._start.closes_at
+        if self._work and not self._gives_up():
+            wake = self._give_up_at if wake is None else wake
         timeout = None if wake is None else max(0.0, wake - workflow.time())
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(self._has_to_wake, timeout=timeout)
@@ -198,6 +216,7 @@ class CohortWorkflow:
             self._control,
             self._state,
             leftovers=self._leftovers,
+            unfinished=self._unfinished,
         )
         self._course.carry(carried)
         start = self._start
@@ -210,6 +229,7 @@ class CohortWorkflow:
             self._control,
             self._state,
             carried,
+            start.patience,
         )
 
     async def _write(self, *, over: bool) -> None:
@@ -237,10 +257,21 @@ class CohortWorkflow:
             listen = Listen(listened.end)
 
     async def _act(self, batch: Batch) -> None:
-        step = self._course.plan.steps[batch.step]
-        request = StepRequest(
-            self._course.version_id, batch.step, workflow.time(), [list(member) for member in batch.members]
-        )
+        members = [list(member) for member in batch.members]
+        request = StepRequest(self._course.version_id, batch.step, workflow.time(), members)
+        await self._do(self._course.plan.steps[batch.step], request)
+
+    async def _finish(self, unfinished: Unfinished) -> None:
+        """Begin again with what the run before did not finish."""
+        await self._do(_step.validate_python(unfinished.step), unfinished.request)
+
+    async def _do(self, step: Step, request: StepRequest) -> None:
+        try:
+            await self._do_once(step, request)
+        except _GivenUp:
+            self._unfinished.append(Unfinished(request, step.model_dump(mode="json")))
+
+    async def _do_once(self, step: Step, request: StepRequest) -> None:
         match step:
             case Send():
                 await self._send(step, request)
@@ -269,31 +300,38 @@ class CohortWorkflow:
 
     async def _deliver(self, leftover: Leftover) -> None:
         """Hand over until every message has its final word. Who has it goes on, whatever the others wait for."""
-        while await self._may_leave(leftover):
-            hand_over = leftover.hand_over
-            handed: HandedOver = await workflow.execute_activity(
-                "deliver",
-                hand_over,
-                result_type=HandedOver,
-                task_queue=provider_queue(hand_over.provider),
-                start_to_close_timeout=timedelta(minutes=10),
-                heartbeat_timeout=timedelta(seconds=15),
-                retry_policy=_RETRY,
-                priority=Priority(priority_key=leftover.priority),
-            )
-            open_ = [*handed.rest, *(member for members in handed.moved.values() for member in members)]
-            waiting = {enrollment for enrollment, _ in open_}
-            self._inputs.extend(
-                Went(enrollment, visit, leftover.next)
-                for enrollment, visit in hand_over.members
-                if enrollment not in waiting
-            )
-            self._told = True
-            for provider, members in handed.moved.items():
-                onward = replace(leftover, hand_over=replace(hand_over, provider=provider, members=members))
-                self._work.append(asyncio.create_task(self._deliver(onward)))
-            leftover.hand_over = replace(hand_over, members=handed.rest)
-            leftover.at = workflow.time() + handed.wait
+        try:
+            while await self._may_leave(leftover):
+                await self._hand_over(leftover)
+        except _GivenUp:
+            self._leftovers.append(leftover)
+
+    async def _hand_over(self, leftover: Leftover) -> None:
+        hand_over = leftover.hand_over
+        activity: ActivityHandle[HandedOver] = workflow.start_activity(
+            "deliver",
+            hand_over,
+            result_type=HandedOver,
+            task_queue=provider_queue(hand_over.provider),
+            start_to_close_timeout=timedelta(minutes=10),
+            heartbeat_timeout=timedelta(seconds=15),
+            retry_policy=_RETRY,
+            priority=Priority(priority_key=leftover.priority),
+        )
+        handed: HandedOver = await self._until_given_up(activity)
+        open_ = [*handed.rest, *(member for members in handed.moved.values() for member in members)]
+        waiting = {enrollment for enrollment, _ in open_}
+        self._inputs.extend(
+            Went(enrollment, visit, leftover.next)
+            for enrollment, visit in hand_over.members
+            if enrollment not in waiting
+        )
+        self._told = True
+        for provider, members in handed.moved.items():
+            onward = replace(leftover, hand_over=replace(hand_over, provider=provider, members=members))
+            self._work.append(asyncio.create_task(self._deliver(onward)))
+        leftover.hand_over = replace(hand_over, members=handed.rest)
+        leftover.at = workflow.time() + handed.wait
 
     async def _may_leave(self, leftover: Leftover) -> bool:
         """Wait until a hand-over can be gone on with: its time has come, and the journey is not paused. The messages
@@ -352,7 +390,7 @@ class CohortWorkflow:
         long: bool = False,
         priority: int | None = None,
     ) -> Any:
-        return await workflow.execute_activity(
+        activity = workflow.start_activity(
             name,
             request,
             result_type=result,
@@ -361,6 +399,25 @@ class CohortWorkflow:
             retry_policy=_RETRY,
             priority=self._priority(priority),
         )
+        return await (activity if name == "record" else self._until_given_up(activity))
+
+    def _gives_up(self) -> bool:
+        return self._give_up_at is not None and workflow.time() >= self._give_up_at
+
+    async def _until_given_up(self, activity: ActivityHandle[Any]) -> Any:
+        """What an activity comes to. One that fails again and again must not keep the workflow from continuing as new:
+        its history would grow by what it is told, and Temporal ends a workflow whose history is too large.
+
+        Raises:
+            _GivenUp: the next run has to begin the work again.
+        """
+        await workflow.wait_condition(lambda: activity.done() or self._gives_up())
+        if not activity.done():
+            activity.cancel()
+            with contextlib.suppress(ActivityError):
+                await activity
+            raise _GivenUp
+        return await activity
 
 
 def _results(acted: Acted) -> list[Input]:

@@ -44,8 +44,9 @@ class Course:
         }
 
     def carry(self, carried: Carried) -> None:
-        """Write down what has to outlive this run of the workflow; nothing but leftovers is under way then."""
+        """Write down what has to outlive this run of the workflow; nothing is under way then but what is left over."""
         left = {tuple(member) for leftover in carried.leftovers for member in leftover.hand_over.members}
+        left |= {tuple(member) for one in carried.unfinished for member in one.request.members}
         carried.landings = [
             [*key, list(landing.exits), landing.stays] for key, landing in self._landings.items() if key in left
         ]

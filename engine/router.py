@@ -23,7 +23,7 @@ from core import eventlog
 from core.database import Database
 from core.errors import Unavailable
 from core.settings import Settings
-from engine import conversions, runs
+from engine import conversions, cursors, runs
 from engine.cohorts import Cohorts
 from engine.entries import NewRow, Placed, place, reserve_ids
 from engine.routing import (
@@ -34,6 +34,7 @@ from engine.routing import (
     Round,
     Routed,
     Unrouted,
+    key_of,
     subscriptions_by_event,
     tried,
 )
@@ -55,6 +56,23 @@ _MOST_UNROUTED = 100
 """So many events of a round may be left out; if more fail, it is not they that are wrong."""
 # What goes away by itself once a server is back.
 _PASSING = (Unavailable, OperationalError, InterfaceError, RPCError, OSError)
+
+# Of the finished ones the latest of each key, and those that this round began when it was done before.
+_ENROLLED = text("""
+with found as (
+    select * from enrollment where contact_id = any(:contacts) and finished_at is null
+    union all
+    select * from enrollment where contact_id = any(:contacts) and finished_at is not null
+        and journey_id = any(:entering) and entry_event_id >= :first
+    union all
+    (select distinct on (contact_id, journey_id, key) * from enrollment
+        where contact_id = any(:contacts) and finished_at is not null and journey_id = any(:entering)
+        and key = any(:keys) and (entry_event_id is null or entry_event_id < :first)
+        order by contact_id, journey_id, key, entered_at desc)
+)
+select id, contact_id, cohort_id, version_id, journey_id, key, entered_at, entry_event_id, closed_by,
+    finished_at is not null as finished, state = 'entering' as entering, correlation from found order by id
+""")
 
 
 @dataclass
@@ -274,14 +292,15 @@ class Router:
 
     async def _enrolled(self, connection: AsyncConnection, events: Sequence[LoggedEvent]) -> list[Enrolled]:
         """The enrollments that may hear the events, and those that re-entry rules look at."""
-        entering = {v.journey_id for event in events for v in self._routes.entrances.get(event.name, ())}
+        begun = [(v, event) for event in events for v in self._routes.entrances.get(event.name, ())]
         rows = await connection.execute(
-            text(
-                "select id, contact_id, cohort_id, version_id, journey_id, key, entered_at, entry_event_id, closed_by, "
-                "finished_at is not null as finished, state = 'entering' as entering, correlation from enrollment "
-                "where contact_id = any(:contacts) and (finished_at is null or journey_id = any(:entering)) order by id"
-            ),
-            {"contacts": sorted({event.contact_id for event in events}), "entering": sorted(entering)},
+            _ENROLLED,
+            {
+                "contacts": sorted({event.contact_id for event in events}),
+                "entering": sorted({version.journey_id for version, _ in begun}),
+                "keys": sorted({key_of(version, event) for version, event in begun}),
+                "first": events[0].id,
+            },
         )
         return [Enrolled(**{**row._mapping, "correlation": row.correlation or {}}) for row in rows]
 
@@ -372,6 +391,10 @@ async def _children(connection: AsyncConnection, routed: Routed, placed: Sequenc
     if children:
         await runs.remember(connection, children)
     refused = [*routed.refused, *(one.event for one in asked if one.id not in joined)]
+    if refused:  # a round that is done again must not tell them twice
+        told = await cursors.position(connection, "refused", "0")
+        refused = [event for event in refused if event.id > told]
+        await cursors.move(connection, "refused", max([told, *(event.id for event in refused)]))
     vain = [(event.contact_id, str(event.properties["journey"]), int(event.properties["parent"])) for event in refused]
     if vain:
         await identities.hold_off_erasure(connection)

@@ -203,9 +203,7 @@ class Round:
         if not wanted and "parent" in event.properties:
             self.routed.refused.append(event)
         for version in wanted:
-            entry = version.plan.entry
-            named = event.properties.get(entry.key) if entry.key else None
-            self._enter(version, event, _key(event.properties.get("key") or named))
+            self._enter(version, event)
 
     def _enter_by_event(self, version: Version, event: LoggedEvent) -> None:
         entry = version.plan.entry
@@ -215,9 +213,10 @@ class Round:
             return
         if entry.criteria is not None and not self._allowed(version.id, event.contact_id):
             return
-        self._enter(version, event, _key(event.properties.get(entry.key)) if entry.key else "")
+        self._enter(version, event)
 
-    def _enter(self, version: Version, event: LoggedEvent, key: str) -> None:
+    def _enter(self, version: Version, event: LoggedEvent) -> None:
+        key = key_of(version, event)
         mine = [
             enrollment
             for enrollment in self._of_contact[event.contact_id]
@@ -263,8 +262,13 @@ class Round:
         )
 
 
-def _key(value: Any) -> str:
-    """An enrollment's key as text; long ones are replaced by their digest, so that the index stays small."""
+def key_of(version: Version, event: LoggedEvent) -> str:
+    """The key of an enrollment that an event begins, as text; long ones are replaced by their digest, so that the index
+    stays small."""
+    entry = version.plan.entry
+    value = event.properties.get(entry.key) if entry.key else None
+    if event.name == ENTER:
+        value = event.properties.get("key") or value
     key = "" if value is None else str(value)
     return key if len(key) <= _KEY_LIMIT else hashlib.sha256(key.encode()).hexdigest()
 

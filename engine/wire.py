@@ -81,7 +81,8 @@ class Carried:
     """The orders it has carried out."""
     leftovers: list["Leftover"] = field(default_factory=list)
     landings: list[list[Any]] = field(default_factory=list)
-    """[enrollment, visit, exits, stays] of leftovers that were begun in a version before; see journeys.moving."""
+    """[enrollment, visit, exits, stays] of what is left over and was begun in a version before; see journeys.moving."""
+    unfinished: list["Unfinished"] = field(default_factory=list)
 
 
 @dataclass
@@ -97,6 +98,9 @@ class CohortStart:
     control: int
     state: str
     carried: Carried | None = None
+    patience: float = 900.0
+    """So many seconds the workflow waits for work under way before it continues as new and begins that work again;
+    longer than a hand-over takes, because one that is broken off leaves its letters in doubt."""
 
 
 @dataclass
@@ -282,6 +286,15 @@ class Leftover:
     priority: int
     hand_over: HandOver
     at: float
+
+
+@dataclass
+class Unfinished:
+    """A batch whose step is not done yet, to be begun again. That it may have been done changes nothing."""
+
+    request: StepRequest
+    step: dict[str, Any]
+    """Of the version that the batch was made in."""
 
 
 @dataclass

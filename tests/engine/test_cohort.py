@@ -116,13 +116,18 @@ class Bench:
 
 
 async def start(
-    environment: WorkflowEnvironment, joins: int, plan: Plan = REFERENCE, closes_in: float = HOUR, state: str = "active"
+    environment: WorkflowEnvironment,
+    joins: int,
+    plan: Plan = REFERENCE,
+    closes_in: float = HOUR,
+    state: str = "active",
+    patience: float = 900.0,
 ) -> WorkflowHandle[CohortWorkflow, None]:
     """A cohort with enrollments 1 to `joins`."""
     now = (await environment.get_current_time()).timestamp()
     return await environment.client.start_workflow(
         CohortWorkflow.run,
-        CohortStart(1, 1, plan.model_dump(mode="json"), now + closes_in, False, 1, state),
+        CohortStart(1, 1, plan.model_dump(mode="json"), now + closes_in, False, 1, state, patience=patience),
         id=f"cohort-{uuid4()}",
         task_queue=MAIN_QUEUE,
         start_signal="inform",
@@ -251,6 +256,29 @@ async def test_pause_holds_and_resume_goes_on(skipping: WorkflowEnvironment, ben
         await handle.signal(CohortWorkflow.inform, News(control=2, state="active"))
         await handle.result()
     assert len(bench.sent) == 2
+
+
+@pytest.mark.parametrize(
+    ("if_overdue", "away", "letters"), [("skip", 48, [1]), ("skip", 0.5, [1, 4]), ("send", 48, [1, 4])]
+)
+async def test_a_message_that_a_pause_made_overdue_may_be_left_out(
+    skipping: WorkflowEnvironment, bench: Bench, if_overdue: str, away: float, letters: list[int]
+) -> None:
+    """The wait ends in the pause; its journey is resumed `away` hours later."""
+    steps = list(REFERENCE.steps)
+    steps[3] = steps[3].model_copy(update={"if_overdue": if_overdue})
+    wait = steps[1]
+    assert isinstance(wait, Wait)
+    assert wait.seconds is not None
+    async with bench.at_work(skipping.client):
+        handle = await start(skipping, 1, REFERENCE.model_copy(update={"steps": tuple(steps)}), closes_in=0)
+        await until(lambda: len(bench.visits) == 2, lambda: skipping.sleep(1))
+        await handle.signal(CohortWorkflow.inform, News(control=2, state="paused"))
+        await skipping.sleep(timedelta(seconds=wait.seconds, hours=away))
+        await handle.signal(CohortWorkflow.inform, News(control=3, state="active"))
+        await handle.result()
+    assert bench.sent == [(1, visit) for visit in letters]
+    assert bench.outcomes == {1: "silent"}
 
 
 async def held_up(environment: WorkflowEnvironment, bench: Bench) -> WorkflowHandle[CohortWorkflow, None]:
@@ -401,6 +429,34 @@ async def test_continue_as_new_waits_for_work_under_way(brief_histories: Workflo
         await latest.result()
     assert bench.sent == [(1, 1)]
     assert bench.outcomes == {1: "submitted"}
+
+
+@pytest.mark.parametrize("stuck", ["prepared", "gate"], ids=["prepare", "deliver"])
+async def test_work_that_never_ends_does_not_keep_a_cohort_from_continuing_as_new(
+    brief_histories: WorkflowEnvironment, bench: Bench, stuck: str
+) -> None:
+    async def tick() -> None:
+        await asyncio.sleep(0.05)
+
+    blocked: asyncio.Event = getattr(bench, stuck)
+    blocked.clear()
+    async with bench.at_work(brief_histories.client):
+        handle = await start(brief_histories, 2, closes_in=0, patience=0.5)
+        first_run = (await handle.describe()).run_id
+        latest = brief_histories.client.get_workflow_handle(handle.id)
+        await until(lambda: len(bench.visits) == 2, tick)
+        event = 0
+        while (await latest.describe()).run_id == first_run:
+            event += 1
+            await latest.signal(CohortWorkflow.inform, News(heard=[[event, 10_000, 1, 1]]))
+            await tick()
+        assert bench.sent == []
+        blocked.set()
+        await until(lambda: len(bench.sent) >= 2, tick)
+        await latest.signal(CohortWorkflow.inform, News(heard=[[event + 1, 1, 1, 1], [event + 2, 2, 1, 1]]))
+        await latest.result()
+    assert set(bench.sent) == {(1, 1), (2, 1)}
+    assert bench.outcomes == {1: "submitted", 2: "submitted"}
 
 
 # Live edits

@@ -80,6 +80,43 @@ async def test_properties_that_no_event_could_have_are_refused(
     assert await inside(world) == []
 
 
+async def happen(world: World, name: str, contact: int, **properties: Any) -> None:
+    async with world.database.begin() as connection:
+        await eventlog.record(connection, name, contact, now(), properties)
+
+
+async def test_of_many_earlier_runs_the_latest_of_the_key_counts_and_a_round_done_again_begins_none(
+    world: World,
+) -> None:
+    await world.publish(
+        "journey: often\nenter: {event: left, key: event.cart, reenter: always, cooldown: 1h}\nsteps: [{wait: 1h}]\n"
+    )
+    contact = await world.contact()
+    for cart in (1, 2, 2):  # the third lies within the cooldown
+        await happen(world, "left", contact, cart=cart)
+    assert [row.key for row in await inside(world)] == ["1", "2"]
+    await world.run("update enrollment set finished_at = now(), state = 'finished', outcome = 'end'")
+    await world.run("update enrollment set entered_at = entered_at - interval '2 hours' where key = '1'")
+    for cart in (1, 2):
+        await happen(world, "left", contact, cart=cart)
+    assert [row.key for row in await inside(world)] == ["1", "2", "1"]
+    await world.run("update enrollment set finished_at = now(), state = 'finished', outcome = 'end'")
+    await happen(world, "left", contact, cart=1)
+    assert [row.key for row in await inside(world)] == ["1", "2", "1"]
+    await world.run("update log_cursor set position = 0 where reader = 'router'")
+    assert [row.key for row in await inside(world)] == ["1", "2", "1"]
+
+
+async def test_a_parent_is_told_once_that_nobody_was_let_in(world: World) -> None:
+    contact = await world.contact()
+    for parent in (5, 6):
+        await happen(world, "journey.enter", contact, journey="nowhere", key="", parent=parent)
+        await inside(world)
+    await world.run("update log_cursor set position = 0 where reader = 'router'")
+    await inside(world)
+    assert [row.properties["parent"] for row in await world.events("journey.finished")] == [5, 6]
+
+
 @pytest.mark.parametrize(
     ("enter", "event", "meant", "other"),
     [
@@ -97,7 +134,6 @@ async def test_a_form_and_a_link_let_the_contact_in(
 ) -> None:
     await world.publish(f"journey: begun\nenter: {enter}\nsteps: [{{wait: 1h}}]\n")
     anna, boris = await world.contact(), await world.contact()
-    for contact, properties in ((anna, meant), (boris, other)):
-        async with world.database.begin() as connection:
-            await eventlog.record(connection, event, contact, now(), properties)
+    await happen(world, event, anna, **meant)
+    await happen(world, event, boris, **other)
     assert [row.contact_id for row in await inside(world)] == [anna]

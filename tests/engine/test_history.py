@@ -14,8 +14,10 @@ from channels.policy import Reason
 from core.clock import now
 from core.database import Database
 from engine import history, telling
+from engine.versions import Version
 from journeys import store
 from journeys.plan import Choose, Plan, Send, Wait
+from tests.engine.steps_world import World
 
 pytestmark = pytest.mark.usefixtures("email_provider")
 
@@ -177,3 +179,60 @@ async def test_a_history_from_the_tables(database: Database) -> None:
         history.Waiting("pause", due, "waits for 4 hours, or until answered where score is at least 3")
     ]
     assert told.ends_upon == "order.paid where cart_id is the cart_id of the entry (bought)"
+
+
+WAITING = """
+journey: waiting
+steps:
+  - {id: letter, send: email, template: letter}
+  - {id: ask, call: "https://crm.example.com/score"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "said"),
+    [
+        ("active", None, "email letter is ready to leave: waits for its turn with hole"),
+        ("active", "450 later", "email letter is ready to leave: waits for its turn with hole (450 later)"),
+        ("paused", "450 later", "email letter is ready to leave: the journey is paused"),
+    ],
+)
+async def test_a_message_that_waits_for_its_provider_is_a_wait(
+    world: World, state: str, reason: str | None, said: str
+) -> None:
+    _, enrollment = await standing(world, "letter")
+    await world.run(
+        "insert into message (id, created_at, contact_id, enrollment_id, version_id, visit, step, state, channel, "
+        "purpose, provider_id, reason) select gen_random_uuid(), now(), contact_id, id, version_id, 1, 0, 10, 'email', "
+        "'marketing', (select id from provider), :reason from enrollment",
+        reason=reason,
+    )
+    await world.run("update journey set state = :state", state=state)
+    async with world.database.begin() as connection:
+        told = await history.of_enrollment(connection, enrollment)
+    assert told.waits == [history.Waiting("letter", None, said)]
+
+
+async def test_a_call_that_will_be_tried_again_is_a_wait(world: World) -> None:
+    _, enrollment = await standing(world, "ask")
+    at = now()
+    await world.run("update enrollment set due_at = :at", at=at)
+    async with world.database.begin() as connection:
+        told = await history.of_enrollment(connection, enrollment)
+    assert told.waits == [history.Waiting("ask", at, "call failed and will be tried again")]
+
+
+async def standing(world: World, step: str) -> tuple[Version, int]:
+    """A contact who has come to a step and no further."""
+    async with world.database.begin() as connection:
+        await templates.publish(connection, LETTER, "letter.html")
+    version = await world.publish(WAITING)
+    (enrollment,) = await world.enroll(version, await world.contact())
+    at = number(version.plan, step)
+    await world.run("update enrollment set state = 'active', step = :at, visit = 1", at=at)
+    await world.run(
+        "insert into step_visit (enrollment_id, visit, step, arrived_at, via, version_id) "
+        "values (:id, 1, :at, now(), 'entry', :version)",
+        id=enrollment, at=at, version=version.id,
+    )  # fmt: skip
+    return version, enrollment

@@ -20,7 +20,7 @@ from core import eventlog
 from core.clock import now
 from core.database import Database
 from core.settings import Settings
-from engine import entering, history, winners
+from engine import entering, history, pacing, winners
 from engine.activities import Activities
 from engine.cohort import CohortWorkflow
 from engine.cohorts import Cohorts
@@ -69,6 +69,12 @@ class Installation:
         """Append an event."""
         async with self.database.begin() as connection:
             await eventlog.record(connection, name, contact, now(), properties)
+
+    async def set_state(self, journey: str, state: str) -> None:
+        """Pause or resume a journey, and tell its cohorts."""
+        async with self.database.begin() as connection:
+            await store.set_state(connection, journey, state)
+        await self.router._cohorts.spread_control(self.database)
 
     async def enter(self, journey: str, *contacts: int) -> None:
         """Let contacts in by hand."""
@@ -265,7 +271,7 @@ async def test_conversions_are_counted_once_also_after_the_end(here: Installatio
     assert [tuple(row) for row in rows] == [(anna, 9.5)]
 
 
-async def test_messages_a_minute_hold_also_after_a_pause(here: Installation) -> None:
+async def test_messages_a_minute_are_spread(here: Installation) -> None:
     await here.publish(
         "journey: slow\nlimits: {per_minute: 120}\nsteps:\n  - {send: email, template: letter}\n  - end: done\n"
     )
@@ -278,6 +284,30 @@ async def test_messages_a_minute_hold_also_after_a_pause(here: Installation) -> 
     # Two a second: what is due within a second leaves at once, and no second sees more than that.
     assert times[-1] - times[0] >= timedelta(seconds=0.9)
     assert len(here.recorder.letters) == len({letter.message_id for letter in here.recorder.letters}) == 6
+
+
+async def test_messages_a_minute_hold_also_after_a_pause(here: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pacing, "_VOID_AFTER", timedelta(seconds=0.5))
+    await here.publish(
+        "journey: slow\nlimits: {per_minute: 120}\nsteps:\n  - {send: email, template: letter}\n  - end: done\n"
+    )
+    contacts = [await here.contact() for _ in range(12)]
+    await here.enter("slow", *contacts)
+    await here.until("select 1 from sending_turn having count(*) >= 8")
+    await here.set_state("slow", "paused")
+    await here.until("select 1 where (select max(leaves_at) from sending_turn) < now() - interval '1 second'")
+    before = (await here.run("select count(*) as n from message"))[0].n
+    assert before < 6
+    await here.set_state("slow", "active")
+    resumed = now()
+    for contact in contacts:
+        await here.outcome("slow", contact)
+    times = [row.created_at for row in await here.run("select created_at from message order by 1")]
+    assert len(times) == len(here.recorder.letters) == 12
+    late = [at for at in times if at > resumed - timedelta(seconds=0.5)]
+    assert len(late) >= 6
+    # Two a second, and what is due within a second leaves at once: never more than four in any second.
+    assert all(later - first > timedelta(seconds=0.9) for first, later in zip(late, late[4:], strict=False))
 
 
 async def test_a_winner_takes_everybody_who_comes_later(here: Installation) -> None:

@@ -4,6 +4,7 @@ One folder for each released version; tests/replay/test_replay.py replays them a
 """
 
 import asyncio
+import hashlib
 import json
 import sys
 import sysconfig
@@ -12,6 +13,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
@@ -19,12 +22,14 @@ from core.database import Database
 from core.migrate import migrate
 from core.payloads import data_converter
 from core.settings import Settings
-from engine import broadcasts
+from engine import broadcasts, moves
 from engine.scheduled import ScheduledBroadcast
 from engine.wire import MAIN_QUEUE, cohort_workflow_id
+from journeys import store
 from studio.stack.scratch import FORGETFUL, scratch_server
 from tests.engine.world import World, letterbox, publish_letters
 
+DIGESTS = "SHA256SUMS"
 SMALL_HISTORIES = ["--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=30"]
 
 REFERENCE = """
@@ -70,7 +75,7 @@ async def record(folder: Path) -> list[Path]:
     """Play every story; gives the files that were written into an existing folder."""
     written: list[Path] = []
     async with installation([]) as world:
-        for story in (reference, paused, branches, scheduled):
+        for story in (reference, paused, branches, scheduled, moved, ordered, held):
             written += await story(world, folder)
     async with installation(SMALL_HISTORIES) as world:
         written += await continued(world, folder)
@@ -161,6 +166,62 @@ async def scheduled(world: World, folder: Path) -> list[Path]:
     return [await _keep(world, handle.id, folder / "scheduled.json")]
 
 
+async def moved(world: World, folder: Path) -> list[Path]:
+    """A new version that takes over those who wait; the step on which one of them stands is gone there."""
+    first = REFERENCE.format(name="moved", wait="1h")
+    await world.publish(first)
+    waits, returns = await world.contacts(2, city="Moscow")
+    for contact in (waits, returns):
+        await world.happen("moved.saved", contact, application_id=contact)
+    await world.until_at("moved", "wait", 2)
+    second = first.replace("id: wait", "id: patience").replace("wait: 1h", "wait: 2s")
+    async with world.database.begin() as connection:
+        await store.publish(connection, second, move=True, placement={"wait": "patience"})
+    await world.until_at("moved", "patience", 2)
+    await world.happen("moved.changed", returns, application_id=returns)
+    await world.until_outcomes("moved", {waits: ["silent"], returns: ["returned"]})
+    return [await _keep(world, await _cohort(world, "moved"), folder / "moved.json")]
+
+
+async def ordered(world: World, folder: Path) -> list[Path]:
+    """One contact is moved to another step by hand, one is taken out, one goes its way."""
+    await world.publish(REFERENCE.format(name="ordered", wait="3s"))
+    on, out, silent = await world.contacts(3, city="Moscow")
+    for contact in (on, out, silent):
+        await world.happen("ordered.saved", contact, application_id=contact)
+    await world.until_at("ordered", "wait", 3)
+    async with world.database.begin() as connection:
+        await moves.order(connection, await _enrollment(connection, on), step="done")
+        await moves.order(connection, await _enrollment(connection, out), outcome="refunded")
+    await world.until_outcomes("ordered", {on: ["returned"], out: ["refunded"], silent: ["silent"]})
+    return [await _keep(world, await _cohort(world, "ordered"), folder / "ordered.json")]
+
+
+async def held(world: World, folder: Path) -> list[Path]:
+    """Letters that wait for their provider: one contact reaches the goal meanwhile, one gets its letter after a pause,
+    one is still waiting when the journey is stopped."""
+    await world.publish(REFERENCE.format(name="held", wait="1h"))
+    submits, gets, stopped = await world.contacts(3, city="Moscow")
+    await world.run("update provider set state = 'paused'")
+    for contact in (submits, gets):
+        await world.happen("held.saved", contact, application_id=contact)
+    await world.until_at("held", "letter", 2)
+    await world.happen("held.submitted", submits, application_id=submits)
+    await world.until(lambda: _is_skipped(world, 1))
+    await world.set_state("held", "paused")
+    await world.run("update provider set state = 'active'")
+    await world.set_state("held", "active")
+    await world.until(lambda: _written_to(world, gets))
+    await world.run("update provider set state = 'paused'")
+    await world.happen("held.saved", stopped, application_id=stopped)
+    await world.until_at("held", "letter", 1)
+    await world.set_state("held", "stopped")
+    await world.until_outcomes("held", {submits: ["submitted"], gets: ["stopped"], stopped: ["stopped"]})
+    await world.until(lambda: _is_skipped(world, 2))
+    await world.run("update provider set state = 'active'")
+    return [await _keep(world, await _cohort(world, "held"), folder / "held.json")]
+
+
 async def continued(world: World, folder: Path) -> list[Path]:
     """A cohort whose history grows until it continues as new; the run before and the run after."""
     await world.publish(REFERENCE.format(name="continued", wait="1h"))
@@ -192,6 +253,22 @@ async def _written_to(world: World, contact: int) -> bool:
     return bool(world.letters(contact))
 
 
+def digests(folder: Path) -> str:
+    """What `sha256sum *.json` says of a folder: histories of a version are recorded once and stay as they are."""
+    files = sorted(folder.glob("*.json"))
+    return "".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
+
+
+async def _is_skipped(world: World, messages: int) -> bool:
+    rows = await world.run("select count(*) from message where reason in ('left_journey', 'journey_stopped')")
+    return bool(rows[0][0] == messages)
+
+
+async def _enrollment(connection: AsyncConnection, contact: int) -> int:
+    rows = await connection.execute(text("select id from enrollment where contact_id = :id"), {"id": contact})
+    return int(rows.scalar_one())
+
+
 async def _ended(world: World, journey: str) -> bool:
     outcomes = await world.outcomes(journey)
     return len(outcomes) == 3 and None not in [outcome for several in outcomes.values() for outcome in several]
@@ -221,3 +298,4 @@ if __name__ == "__main__":
     target.mkdir(parents=True, exist_ok=True)
     for path in asyncio.run(record(target)):
         sys.stdout.write(f"{path} {path.stat().st_size:,} bytes\n")
+    (target / DIGESTS).write_text(digests(target))
