@@ -100,7 +100,7 @@ def read(source: str | bytes, file: str = "") -> Document:
             Problem(f"this is not YAML: {_one_line(str(error))}", file=file, line=1, column=1)
         ) from error
     if node is None:
-        raise InvalidInput(Problem("the file is empty", file=file, line=1, column=1))
+        raise InvalidInput(Problem("the file is empty", "write something into it", file=file, line=1, column=1))
     marks: dict[Path, tuple[int, int]] = {}
     problems: list[Problem] = []
     data = _Builder(file, marks, problems).build(node, ())
@@ -160,7 +160,12 @@ def _one_line(text: str) -> str:
 def _syntax_problem(error: yaml.MarkedYAMLError, file: str) -> Problem:
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-    message = f"this is not YAML: {_one_line(error.problem or error.context or 'unreadable')}"
+    said = _one_line(error.problem or error.context or "unreadable")
+    if "'\\t'" in said:
+        return Problem("a tab cannot stand here", "indent with spaces", file, line, column)
+    if "another document" in said:
+        return Problem("a second document begins here", "put each into a file of its own", file, line, column)
+    message = f"this is not YAML: {said}"
     return Problem(message, "look at the indentation, colons and quotes here and one line above", file, line, column)
 
 

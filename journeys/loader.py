@@ -17,15 +17,22 @@ from journeys.steps.registry import BY_KEY
 
 _TAGS = ("step:", "branch:", "wait:")
 _SLUG_MEND = "use small letters, digits and dashes, such as second-reminder"
+_BOUNDS = {
+    "greater_than": "more than",
+    "greater_than_equal": "at least",
+    "less_than": "less than",
+    "less_than_equal": "at most",
+}
 _SAID: dict[str, tuple[str, str]] = {
-    "string_type": ("a text is expected here", "put it in quotes"),
     "bool_type": ("true or false is expected here", "yes, no, on and off are words, not booleans"),
     "dict_type": ("a mapping is expected here", "write key: value, indented below"),
     "model_type": ("a mapping is expected here", "write key: value, indented below"),
     "model_attributes_type": ("a mapping is expected here", "write key: value, indented below"),
     "tuple_type": ("a list is expected here", "begin each item with a dash"),
-    "float_parsing": ("a number is expected here", ""),
-    "float_type": ("a number is expected here", ""),
+    "float_parsing": ("a number is expected here", "write it in digits"),
+    "float_type": ("a number is expected here", "write it in digits"),
+    "int_type": ("a whole number is expected here", "write it in digits"),
+    "int_from_float": ("a whole number is expected here", "take the fraction off"),
     "string_too_short": ("this is empty", "write something, or leave the key out"),
 }
 
@@ -68,10 +75,12 @@ def _translate(details: ErrorDetails, document: Document) -> list[Problem]:
         return [
             document.problem((*path, *documents.parts(one.path)), one.message, one.mend) for one in context["problems"]
         ]
+    if details["type"] == "too_short" and len(details["input"]) >= context["min_length"]:
+        return []  # there are enough, but some are wrong, which is said of those
     return [document.problem(path, *_said(details, context))]
 
 
-def _said(details: ErrorDetails, context: dict[str, Any]) -> tuple[str, str]:
+def _said(details: ErrorDetails, context: dict[str, Any]) -> tuple[str, str]:  # noqa: PLR0911 - one line a kind
     """An error of pydantic in our words, with the mend."""
     kind, loc = details["type"], details["loc"]
     match kind:
@@ -86,7 +95,24 @@ def _said(details: ErrorDetails, context: dict[str, Any]) -> tuple[str, str]:
             return f"{details['input']} is not known here", did_you_mean(str(details["input"]), known)
         case "string_pattern_mismatch":
             return f"{details['input']!r} cannot be a name", _SLUG_MEND
+        case "string_type":
+            return _no_text(details["input"], loc)
+        case "too_short" | "too_long":
+            least, most = context.get("min_length"), context.get("max_length")
+            bound = f"at least {least}" if kind == "too_short" else f"at most {most}"
+            return f"{bound} are expected here, not {context['actual_length']}", ""
+        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+            (bound,) = (value for key, value in context.items() if key in {"gt", "ge", "lt", "le"})
+            return f"{details['input']} is expected to be {_BOUNDS[kind]} {bound:g}", "write another number"
     return _SAID.get(kind, (details["msg"], ""))
+
+
+def _no_text(value: Any, place: tuple[int | str, ...]) -> tuple[str, str]:
+    if isinstance(value, int | float) and not isinstance(value, bool) and "wait:text" in place:
+        return "a length of time has a unit", f"write wait: {value}d, or {value}h"
+    if isinstance(value, list | dict):
+        return "a text is expected here", "write it behind the colon, on one line"
+    return "a text is expected here", "put it in quotes"
 
 
 # --- ids and targets, looked up in the data as written, so that they are reported beside everything else

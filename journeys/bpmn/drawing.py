@@ -126,6 +126,8 @@ def _race(diagram: Diagram, node: Node, rules: dict[Path, str], *, main: bool) -
         diagram.elements.append(event)
         diagram.connect(key, event.id)
         diagram.connect(event.id, to)
+    if node.shared is not None and all(branches.written(node.data, place) for place in rules):
+        gateway.attributes["kaskad:then"] = node.shared  # each event says itself where it leads, so no flow tells it
     if is_endless(node.data):
         gateway.attributes["kaskad:next"] = node.ways[NEXT]
     else:

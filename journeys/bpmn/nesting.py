@@ -241,8 +241,8 @@ class _Writer:
             to for place, to in node.ways.items() if place[0] == "until" and not branches.written(node.data, place)
         }
         block = self.blocks.get((node.key, SHARED))
-        if not leads and block:  # those that have their own come there behind it
-            return block[0].key
+        if not leads:  # those that have their own come there behind it, or never
+            return block[0].key if block else node.ways.get(SHARED)
         return leads.pop() if len(leads) == 1 else None
 
     def _put(self, data: dict[str, Any], place: Path, to: str | None, node: Node, follower: str, path: Path) -> None:

@@ -1,13 +1,13 @@
 """The steps of a process: from its elements and flows to the nodes of a chart."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from core.documents import Path
 from journeys import branches
 from journeys.bpmn import foreign
 from journeys.bpmn.changes import CRITERIA_MEND, taken_over, way_of
-from journeys.bpmn.chart import BOTTOM, NEXT, SHARED, Node, goes_on
+from journeys.bpmn.chart import BOTTOM, NEXT, SHARED, Node, goes_on, shares
 from journeys.bpmn.diagram import NAMESPACE, place_of
 from journeys.bpmn.drawing import is_endless
 from journeys.bpmn.markup import Tag
@@ -183,11 +183,14 @@ class Nodes:
         """Every way that has to be there is; what the element says about the way that is not drawn."""
         endless = node.kind == "wait" and is_endless(node.data)
         group = [tag, *(one for one in self.source.nodes.values() if one.own(NAMESPACE, "of") == node.key)]
-        hidden = next((found for one in group if (found := one.own(NAMESPACE, "next"))), None)
-        if endless and hidden in self.source.nodes:
+        hidden = _said(group, "next")
+        if endless and (hidden in self.source.nodes or hidden == BOTTOM):
             node.ways.setdefault(NEXT, str(hidden))
         elif goes_on(node.kind) and not endless:
             node.ways.setdefault(NEXT, BOTTOM)
+        shared = _said(group, "then")
+        if shares(node.data) and (shared in self.source.nodes or shared == BOTTOM):
+            node.ways.setdefault(SHARED, str(shared))
         for place in branches.places(node.data):
             if (
                 branches.written(node.data, place)
@@ -432,3 +435,8 @@ class Nodes:
                     found.append(link.target)
                     front.append(link.target)
         return found
+
+
+def _said(group: Sequence[Tag], name: str) -> str | None:
+    """What one of the elements of a step says in an attribute of ours."""
+    return next((found for one in group if (found := one.own(NAMESPACE, name))), None)

@@ -63,7 +63,7 @@ def test_places_are_remembered() -> None:
         ("x: !!python/object:os.system {}\n", 1, 4, "tags such as"),
         ("a: [1, 2\nb: 3\n", 2, 2, "this is not YAML"),
         ("a: b: c\n", 1, 5, "this is not YAML"),
-        ("a: 1\n---\nb: 2\n", 2, 1, "this is not YAML"),
+        ("a: 1\n---\nb: 2\n", 2, 1, "a second document begins here"),
         ("5: x\n", 1, 1, "the key 5 is not a word"),
         ("? [a]\n: b\n", 1, 3, "a key must be a word"),
         ("", 1, 1, "the file is empty"),

@@ -149,9 +149,15 @@ def test_every_problem_is_told_at_once() -> None:
         ("  - {send: pigeon, template: x}\n", "pigeon is not known here"),
         ("  - {template: x}\n", "this step does not say what it does"),
         ("  - edn\n", "a step is expected here (did you mean end?)"),
-        ("  - {wait: 4}\n", "a text is expected here"),
-        ("  - {split: {a: 1}}\n", "at least 2 items"),
-        ("  - {split: {a: 0, b: 1}}\n", "greater than 0"),
+        ("  - {wait: 4}\n", "a length of time has a unit (write wait: 4d, or 4h)"),
+        ("  - {send: email, template: 4}\n", "a text is expected here (put it in quotes)"),
+        ("  - {send: email, template: [a]}\n", "a text is expected here (write it behind the colon, on one line)"),
+        ("  - {split: {a: 1}}\n", "at least 2 are expected here, not 1"),
+        ("  - {split: {a: 0, b: 1}}\n", "0 is expected to be more than 0"),
+        ("  - {id: a, split: {a: 1, b: 1}, winner: {metric: goal, sample: 5}}\n", "5 is expected to be at least 10"),
+        ("  - {id: a, split: {a: 1, b: 1}, winner: {metric: goal, sample: 50.5}}\n", "a whole number is expected here"),
+        ("\t- end\n", "x.yaml:3:1: a tab cannot stand here (indent with spaces)"),
+        ("  - end\n---\njourney: y\n", "a second document begins here (put each into a file of its own)"),
         ("  - {split: {a: {wight: 1}, b: 1}}\n", "unknown key wight (did you mean weight?)"),
         ("  - {update: {}}\n", "nothing to update"),
         ("  - {update: {tags: {ad: x}}}\n", "unknown key ad (did you mean add?)"),
@@ -161,6 +167,12 @@ def test_every_problem_is_told_at_once() -> None:
 )
 def test_each_mistake_is_named(steps: str, message: str) -> None:
     assert message in "\n".join(_problems(steps))
+
+
+def test_a_wrong_channel_is_told_once() -> None:
+    assert _problems("  - {suppress: fax}\n") == [
+        "x.yaml:3:6: fax is not known here (known: email, sms, voice, webpush)"
+    ]
 
 
 @pytest.mark.parametrize(

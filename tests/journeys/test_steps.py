@@ -203,7 +203,7 @@ def test_rules_of_a_journey() -> None:
     ("steps", "said"),
     [
         ("  - tag: {}\n", "3:5: no tag is named (write tag: vip, or tag: {remove: vip})"),
-        ("  - score: {points: lots}\n", "3:13: a number is expected here"),
+        ("  - score: {points: lots}\n", "3:13: a number is expected here (write it in digits)"),
         ("  - delete: everything\n", "3:5: everything is not known here (known: contact)"),
         ("  - {notify: email, to: a@x.example, text: t}\n", "3:5: subject is missing (add subject: …)"),
         (

@@ -9,8 +9,9 @@ exit:
   - {event: contact.left}
 priority: triggered
 quiet_hours: 22:00-08:00
-limits: {messages: 3, within: 7d}
-conversion: {event: order.paid, value: event.total}
+send_window: {hours: 09:00-19:00, days: weekdays, holidays: DE-BY, in: Europe/Berlin}
+limits: {messages: 3, within: 7d, per_minute: 600, budget: 500}
+conversion: {event: order.paid, within: 14d, value: event.total}
 steps:
   - wait: {date: contact.birthday, minus: 3d, yearly: true}
     missing: no-date
@@ -21,6 +22,8 @@ steps:
       - {when: {contact.tags: vip}}
     then:
       - score: {points: 5}
+      - segment: {add: readers, remove: [trial]}
+      - suppress: [sms, voice]
   - parallel:
       one: [{send: email, template: x}, {wait: 1h}]
       two:
@@ -64,6 +67,8 @@ steps:
     wait: 1h
   - if: {contact.tags: x}
     then: gone
+  - if: {contact.tags: again}
+    then: [{wait: 7d}, {goto: sms}]
   - end: late
   - id: gone
     delete: contact

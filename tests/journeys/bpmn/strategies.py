@@ -1,7 +1,7 @@
 """Generated journeys with steps of every kind."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import yaml
@@ -45,6 +45,9 @@ _SIMPLE = st.one_of(
             {"tag": {"remove": ["a", "b"]}},
             {"consent": {"sms": True}},
             {"score": {"points": -2.5}},
+            {"segment": {"add": "vip", "remove": ["trial", "new ones"]}},
+            {"suppress": "email"},
+            {"suppress": ["sms", "voice"], "reason": "bounced", "lift": True},
             {"notify": "email", "to": "a@example.com", "subject": "Hi", "text": "{{ contact.email }}\nsecond line\n"},
             {"show": "banner", "template": "b"},
             {"hide": "banner"},
@@ -55,8 +58,36 @@ _SIMPLE = st.one_of(
 )
 
 
+_SOMEWHERE = "somewhere"
+"""Stands for the id of a step until the steps have theirs."""
+_ENDINGS = st.sampled_from(
+    [
+        {"end": None},
+        {"end": "done <&>"},
+        {"delete": "contact"},
+        {"delete": "contact", "outcome": "gone"},
+        {"goto": _SOMEWHERE},
+    ]
+)
+_WINNER = st.sampled_from(
+    [
+        {"metric": "clicked"},
+        {"metric": "opened", "sample": 50, "confidence": 90.5},
+        {"metric": "goal", "sample": 1000, "deadline": "1w 3d"},
+    ]
+)
+
+
+def _answers(ask: str, of: str | None, said: list[str], block: Any) -> st.SearchStrategy[Any]:
+    known = {"ask": st.just(ask), "within": _DURATION} | ({"of": st.just(of)} if of else {})
+    answers = st.dictionaries(st.sampled_from(said), block, min_size=1, max_size=2)
+    return st.fixed_dictionaries(known | {"answers": answers}, optional={"else": block})
+
+
 def _with_branches(steps: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    block = st.lists(steps, min_size=1, max_size=3)
+    listed = st.lists(steps, min_size=1, max_size=3)
+    listed |= st.tuples(st.lists(steps, max_size=2), _ENDINGS).map(lambda parts: [*parts[0], parts[1]])
+    block = listed | st.just(_SOMEWHERE)
     case = st.fixed_dictionaries({"when": _CRITERIA, "then": block})
     arm = st.fixed_dictionaries({"weight": st.integers(1, 9)}, optional={"then": block}) | st.integers(1, 5)
     rule = st.one_of(
@@ -69,7 +100,9 @@ def _with_branches(steps: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.one_of(
         st.fixed_dictionaries({"if": _CRITERIA, "then": block}, optional={"else": block}),
         st.fixed_dictionaries({"choose": st.lists(case, min_size=1, max_size=2)}, optional={"else": block}),
-        st.fixed_dictionaries({"split": st.fixed_dictionaries({"a": arm, "b": arm})}, optional={"holdout": st.just(5)}),
+        st.fixed_dictionaries(
+            {"split": st.fixed_dictionaries({"a": arm, "b": arm})}, optional={"holdout": st.just(5), "winner": _WINNER}
+        ),
         st.fixed_dictionaries({"wait": _DURATION | st.just("forever"), "until": rule}, optional={"then": block}),
         st.fixed_dictionaries(
             {"wait": _DURATION, "until": st.lists(rule, min_size=1, max_size=2)}, optional={"then": block}
@@ -78,13 +111,12 @@ def _with_branches(steps: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
             {"wait": st.just({"date": "contact.birthday", "minus": "3d"})}, optional={"missing": block}
         ),
         st.fixed_dictionaries(
-            {"parallel": st.fixed_dictionaries({"one": block, "two": block})}, optional={"join": st.just("first")}
+            {"parallel": st.fixed_dictionaries({"one": listed, "two": listed})}, optional={"join": st.just("first")}
         ),
-        st.fixed_dictionaries(
-            {"ask": st.just("form"), "of": st.just("f"), "within": _DURATION}
-            | {"answers": st.dictionaries(st.sampled_from(["yes", "no", "/~1"]), block, min_size=1, max_size=2)},
-            optional={"else": block},
-        ),
+        _answers("form", "f", ["yes", "no", "/~1"], block),
+        _answers("link", "letter", ["https://x.example/yes?a=1&b=2", "https://x.example/no"], block),
+        _answers("reply", None, ["yes", "Нет, спасибо"], block),
+        _answers("keypad", "call", ["1", "#"], block),
         st.fixed_dictionaries(
             {"call": st.just("https://example.com/hook")},
             optional={"answers": answer | st.lists(answer, min_size=1, max_size=2), "failed": block},
@@ -115,7 +147,19 @@ _HEAD = st.fixed_dictionaries(
         "goal": _RULE,
         "exit": st.lists(_RULE, min_size=1, max_size=5),
         "quiet_hours": st.just("22:00-08:00"),
-        "limits": st.just({"messages": 3, "within": "7d"}),
+        "priority": st.sampled_from(["alert", "triggered", "broadcast"]),
+        "send_window": st.sampled_from(
+            [
+                {"hours": "09:00-19:00", "days": "weekdays", "holidays": "DE-BY", "in": "Europe/Berlin"},
+                {"days": "Monday"},
+            ]
+        ),
+        "limits": st.sampled_from(
+            [{"messages": 3, "within": "7d"}, {"messages": 1, "per_minute": 0.5, "budget": 99.5}, {"budget": 10}]
+        ),
+        "conversion": st.fixed_dictionaries(
+            {"event": _EVENT}, optional={"where": _WHERE, "within": _DURATION, "value": st.just("event.total <&>")}
+        ),
     },
 )
 
@@ -143,15 +187,28 @@ def _within(value: Any) -> Iterator[dict[str, Any]]:
 def written_journeys(draw: Any) -> str:
     """The YAML of a journey that loads."""
     steps = json.loads(json.dumps(draw(_STEPS)))  # strategies may hand out the same object twice
+    ending = draw(st.none() | st.just("end") | _ENDINGS)
+    if isinstance(ending, dict):
+        steps.append(dict(ending))
     for number, step in enumerate(_listed_steps(steps)):
-        if draw(st.booleans()):
+        if draw(st.booleans()) or "winner" in step:
             step["id"] = f"s{number}"
-    named = [step["id"] for step in _listed_steps(steps) if "id" in step]
-    if named and draw(st.booleans()):
-        steps.append({"goto": draw(st.sampled_from(named))})
-    elif draw(st.booleans()):
-        steps.append(draw(st.sampled_from(["end", {"end": None}, {"end": "done <&>"}])))
+    if "id" not in steps[0]:
+        steps[0]["id"] = "first"
+    named = [step["id"] for step in _listed_steps(steps) if "id" in step and "goto" not in step]
+    steps = _aimed(steps, lambda: draw(st.sampled_from(named)))
+    if ending == "end":
+        steps.append("end")
     return yaml.dump(draw(_HEAD) | {"steps": steps}, Dumper=_Plain, allow_unicode=True, sort_keys=False)
+
+
+def _aimed(value: Any, where: Callable[[], str]) -> Any:
+    """The data, with the id of a step wherever one is to be."""
+    if isinstance(value, list):
+        return [_aimed(one, where) for one in value]
+    if isinstance(value, dict):
+        return {key: _aimed(one, where) for key, one in value.items()}
+    return where() if value == _SOMEWHERE else value
 
 
 class _Plain(yaml.SafeDumper):
@@ -161,7 +218,12 @@ class _Plain(yaml.SafeDumper):
         return True
 
 
-_MAY_BE_REFUSED = ("a loop without a wait", "nothing leads to this step", "leads across the border")
+_MAY_BE_REFUSED = (
+    "a loop without a wait",
+    "nothing leads to this step",
+    "leads across the border",
+    "these gotos only lead to each other",
+)
 
 
 def loaded(text: str) -> Journey:

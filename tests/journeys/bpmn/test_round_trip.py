@@ -8,6 +8,9 @@ from hypothesis import HealthCheck, given, settings
 import journeys
 from examples import FOLDERS
 from journeys import bpmn
+from journeys.language import Journey
+from journeys.references import steps_of
+from journeys.steps.registry import BY_KEY, kind_of
 from tests.journeys.bpmn.samples import EVERY_KIND
 from tests.journeys.bpmn.strategies import loaded, written_journeys
 
@@ -37,6 +40,8 @@ def test_examples_come_back_as_they_are_written(file: Path) -> None:
 
 def test_every_kind_comes_back_as_it_is_written() -> None:
     journey = journeys.load(EVERY_KIND)
+    assert {kind_of(step).key for _, step in steps_of(journey)} == BY_KEY.keys()
+    assert journey.document.data.keys() == {field.alias or name for name, field in Journey.model_fields.items()}
     back = bpmn.read(bpmn.export(journey).encode())
     assert journeys.load(back.text).document.data == journey.document.data | {"exit": {"event": "contact.left"}}
     assert back.journey == "every-kind"
@@ -55,3 +60,19 @@ steps:
 """
     journey = journeys.load(text)
     assert journeys.compile(journeys.load(bpmn.read(bpmn.export(journey).encode()).text)) == journeys.compile(journey)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        # Nobody ever comes to what follows a wait for ever, and no flow leads there.
+        "  - {id: a, wait: 1d}\n  - {wait: forever, until: {event: x}, then: [{tag: b}, end]}\n",
+        # A `then` that no event falls back on.
+        "  - {id: a, wait: 1d}\n  - {wait: 4h, until: {event: x, then: a}, then: a}\n  - end\n",
+    ],
+)
+def test_what_no_flow_tells_is_kept(steps: str) -> None:
+    journey = journeys.load(f"journey: x\nsteps:\n{steps}")
+    back = journeys.load(bpmn.read(bpmn.export(journey).encode()).text)
+    assert back.document.data == journey.document.data
+    assert journeys.compile(back) == journeys.compile(journey)
