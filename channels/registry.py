@@ -1,8 +1,7 @@
 """Every kind of provider there is: the scheme of its URL, and what opens it. A new kind is one line here."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from difflib import get_close_matches
 from importlib import import_module
 from urllib.parse import urlsplit
@@ -12,9 +11,7 @@ from channels.provider import AnyProvider, EmailProvider, Hook, Report, ReportPa
 from core.errors import InvalidInput, Problem
 from core.settings import Settings
 
-Take = Callable[[str, float, int, timedelta], Awaitable[timedelta]]
-"""Reserves turns that all workers share: a name, messages a second, how many, within what time; see channels.limits."""
-Opener = Callable[[str, Settings, Take | None], AnyProvider]
+Opener = Callable[[str, Settings], AnyProvider]
 
 
 @dataclass(frozen=True)
@@ -23,8 +20,7 @@ class Scheme:
 
     channel: str
     open: Opener
-    """Makes the provider from its URL without connecting; raises InvalidInput for a URL that cannot work. Without a
-    `Take` its rate limits hold for this process alone."""
+    """Makes the provider from its URL without connecting; raises InvalidInput for a URL that cannot work."""
     needs_content: bool = True
     """False only for the black hole: letters are not rendered, and values they lack are not noticed."""
     idempotent: bool = False
@@ -38,33 +34,24 @@ class Scheme:
     """Reads its webhooks, where it sends any; see channels.hooks."""
 
 
-def _smtp(url: str, settings: Settings, take: Take | None) -> EmailProvider:
+def _smtp(url: str, settings: Settings) -> EmailProvider:
     # Not loaded by processes that send nothing.
-    from channels.email import PATIENCE, Allow, SmtpSettings, open_smtp  # noqa: PLC0415
+    from channels.email import open_smtp  # noqa: PLC0415
 
-    def allow(take: Take) -> Allow:
-        options = SmtpSettings.of(url).options
-
-        async def turn(name: str, n: int) -> timedelta:
-            rate = options.domain_per_second
-            return await take(name, rate, n, PATIENCE) if rate else timedelta()
-
-        return turn
-
-    return open_smtp(url, settings, allow(take) if take else None)
+    return open_smtp(url, settings)
 
 
-def _mailbox(url: str, settings: Settings, _take: Take | None) -> EmailProvider:
+def _mailbox(url: str, settings: Settings) -> EmailProvider:
     from channels.email import open_mailbox  # noqa: PLC0415
 
     return open_mailbox(url, settings)
 
 
-def _blackhole(_url: str, _settings: Settings, _take: Take | None) -> EmailProvider:
+def _blackhole(_url: str, _settings: Settings) -> EmailProvider:
     return Blackhole()
 
 
-def _calls(url: str, settings: Settings, _take: Take | None) -> AnyProvider:
+def _calls(url: str, settings: Settings) -> AnyProvider:
     from channels.webhook.provider import open_webhook  # noqa: PLC0415
 
     return open_webhook(url, settings)
@@ -73,8 +60,8 @@ def _calls(url: str, settings: Settings, _take: Take | None) -> AnyProvider:
 def _vendor(module: str, opener: str) -> Opener:
     """A vendor's adapter, loaded when it is opened."""
 
-    def opened(url: str, settings: Settings, take: Take | None) -> EmailProvider:
-        made: EmailProvider = getattr(import_module(f"channels.email.{module}"), opener)(url, settings, take)
+    def opened(url: str, settings: Settings) -> EmailProvider:
+        made: EmailProvider = getattr(import_module(f"channels.email.{module}"), opener)(url, settings)
         return made
 
     return opened

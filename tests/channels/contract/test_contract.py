@@ -63,7 +63,7 @@ def test_every_kind_that_reports_shows_how() -> None:
 
 @asynccontextmanager
 async def opened(server: Server, settings: Settings) -> AsyncIterator[EmailProvider]:
-    provider = scheme_of(server.url).open(server.url, settings, None)
+    provider = scheme_of(server.url).open(server.url, settings)
     try:
         yield provider
     finally:
