@@ -32,6 +32,18 @@ class Scheme:
     """Whether its URL takes settings as a query."""
     reports: ReportParser | None = None
     """Reads its webhooks, where it sends any; see channels.hooks."""
+    verified: str = ""
+    """How its webhooks are told from forged ones."""
+    signs: tuple[str, ...] = ()
+    """What that covers: `body`, `time` (an old one is refused), or neither."""
+    says_when: bool = False
+    """Whether "later" comes with a time, which is heeded."""
+    sends: str = ""
+    """What goes on the wire."""
+    names: str = ""
+    """Where our id of the message stands there."""
+    attachments: bool = False
+    """Whether files and inline pictures go with a letter."""
 
 
 def _smtp(url: str, settings: Settings) -> EmailProvider:
@@ -77,22 +89,46 @@ def _webhook(module: str) -> ReportParser:
     return read
 
 
-def _api(module: str, opener: str) -> Scheme:
-    return Scheme("email", _vendor(module, opener), query=True, batch=20, reports=_webhook(module))
+def _api(module: str, opener: str, sends: str, names: str, verified: str, *signs: str) -> Scheme:
+    return Scheme(
+        "email",
+        _vendor(module, opener),
+        query=True,
+        batch=20,
+        reports=_webhook(module),
+        verified=verified,
+        signs=signs,
+        says_when=True,
+        sends=sends,
+        names=names,
+        attachments=True,
+    )
 
+
+_SMTP = Scheme("email", _smtp, query=True, sends="MIME, DKIM by us", names="Message-ID", attachments=True)
+_FIELDS, _MIME = "JSON, DKIM by them", "MIME, DKIM by them"
 
 SCHEMES: dict[str, Scheme] = {
-    "smtp": Scheme("email", _smtp, query=True),
-    "smtps": Scheme("email", _smtp, query=True),
-    "smtp+starttls": Scheme("email", _smtp, query=True),
-    "ses": _api("ses", "open_ses"),
-    "sendgrid": _api("sendgrid", "open_sendgrid"),
-    "postmark": _api("postmark", "open_postmark"),
-    "mailgun": _api("mailgun", "open_mailgun"),
-    "unisender-go": _api("unisender", "open_unisender"),
-    "webhook": Scheme("webhook", _calls, query=True, idempotent=True, batch=100),
-    "mailbox": Scheme("email", _mailbox),
-    "blackhole": Scheme("email", _blackhole, needs_content=False, batch=500),
+    "smtp": _SMTP,
+    "smtps": _SMTP,
+    "smtp+starttls": _SMTP,
+    "ses": _api("ses", "open_ses", _MIME, "tag", "certificate of SNS, topic", "body", "time"),
+    "sendgrid": _api("sendgrid", "open_sendgrid", _FIELDS, "custom_args", "ECDSA", "body", "time"),
+    "postmark": _api("postmark", "open_postmark", _FIELDS, "Metadata", "password (HTTP Basic)"),
+    "mailgun": _api("mailgun", "open_mailgun", _MIME, "variable", "HMAC of time and token", "time"),
+    "unisender-go": _api("unisender", "open_unisender", _FIELDS, "metadata", "MD5 of body and API key", "body"),
+    "webhook": Scheme(
+        "webhook",
+        _calls,
+        query=True,
+        idempotent=True,
+        batch=100,
+        says_when=True,
+        sends="the template's call, HMAC by us",
+        names="kaskad-id",
+    ),
+    "mailbox": Scheme("email", _mailbox, sends="MIME", names="Message-ID", attachments=True),
+    "blackhole": Scheme("email", _blackhole, needs_content=False, batch=500, sends="nothing"),
 }
 
 
