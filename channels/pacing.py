@@ -160,6 +160,7 @@ _BEGIN = """
 insert into provider_day as d (provider_id, day, taken) values (%(provider)s, %(day)s, 0)
 on conflict (provider_id, day) do update set taken = d.taken returning taken
 """
+_TAKEN = "select taken from provider_day where provider_id = %(provider)s and day = %(day)s"
 _TAKE = "update provider_day set taken = taken + %(n)s where provider_id = %(provider)s and day = %(day)s"
 _GIVE_BACK = """
 update provider_day set taken = greatest(0, taken - %(n)s) where provider_id = %(provider)s and day = %(day)s
@@ -179,6 +180,17 @@ async def take_today(connection: AsyncConnection, provider: Configured, n: int, 
     granted = max(0, min(n, quota - int(row[0] if row else 0)))
     await raw.execute(_TAKE, values | {"n": granted})
     return granted
+
+
+async def left_today(connection: AsyncConnection, provider: Configured, at: datetime) -> int | None:
+    """How much of a provider's quota of the day is left; None where there is none."""
+    day = at.astimezone(UTC).date()
+    quota = provider.options.quota(day)
+    if quota is None:
+        return None
+    values = {"provider": provider.id, "day": day}
+    row = await (await (await driver(connection)).execute(_TAKEN, values)).fetchone()
+    return max(0, quota - (int(row[0]) if row else 0))
 
 
 async def give_back(connection: AsyncConnection, provider: Configured, n: int, at: datetime) -> None:
