@@ -223,7 +223,7 @@ class Keeper:
 async def rendered(database: Database, settings: Settings, request: DeliverRequest) -> list[Letter]:
     """The letters of one batch as delivery renders them."""
     keeper = Keeper()
-    SCHEMES["keep"] = Scheme("email", lambda _url, _settings, _take: keeper)
+    SCHEMES["keep"] = Scheme("email", lambda _url, _settings: keeper)
     async with database.begin() as connection:
         keeping = await providers.add(connection, settings, "keeper", "keep://here")
         await connection.execute(

@@ -81,6 +81,14 @@ async def counted(
     return found
 
 
+async def seen(
+    connection: AsyncConnection, batch: Batch, members: Sequence[Member], rules: Rules, at: datetime
+) -> dict[int, Count]:
+    """What is counted now, by enrollment, without a lock: for who only wants to know."""
+    among = [one for one in members if _limited(one, batch.purpose, rules)]
+    return await _count(connection, batch, among, among, rules, at) if among else {}
+
+
 def _limited(member: Member, purpose: str, rules: Rules) -> bool:
     if rules.duplicate_seconds:
         return True

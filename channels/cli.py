@@ -61,7 +61,7 @@ def test_provider(name: Name) -> None:
         settings = cli.load_settings()
         async with cli.connected() as database, database.begin() as connection:
             provider = await providers.find(connection, settings, name)
-        carrier = provider.scheme.open(provider.url, settings, None)
+        carrier = provider.scheme.open(provider.url, settings)
         try:
             await carrier.check()
         finally:

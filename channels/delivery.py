@@ -1,14 +1,12 @@
 """Handing prepared messages to their provider. See docs/delivery.md."""
 
 from collections.abc import Callable
-from datetime import timedelta
 
-from channels import limits, providers
+from channels import providers
 from channels.attempt import Attempt
 from channels.letters import Workshop
 from channels.provider import AnyProvider
 from channels.providers import Provider
-from channels.registry import Take
 from channels.rendering import Links, TemplateCache
 from channels.requests import Delivered, DeliverRequest
 from core.database import Database
@@ -59,12 +57,5 @@ class Delivery:
         """The open provider. One whose URL has changed stays open beside the new one: letters may be on its wire."""
         key = (provider.name, provider.url)
         if key not in self._carriers:
-            self._carriers[key] = provider.scheme.open(provider.url, self._settings, self._taker(provider.name))
+            self._carriers[key] = provider.scheme.open(provider.url, self._settings)
         return self._carriers[key]
-
-    def _taker(self, provider: str) -> Take:
-        async def take(name: str, per_second: float, n: int, within: timedelta) -> timedelta:
-            async with self._database.begin() as connection:
-                return await limits.take(connection, f"{provider}:{name}", per_second, n, within)
-
-        return take

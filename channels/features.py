@@ -10,18 +10,35 @@ MARKS = marks("kaskad provider features --write")
 
 
 def matrix() -> list[dict[str, Any]]:
-    """A row for each kind, in the order of the registry."""
+    """What goes out, a row for each kind in the order of the registry."""
     return [
         {
             "url": f"{name}://",
             "channel": scheme.channel,
-            "settings_in_url": scheme.query,
-            "reports_by_webhook": scheme.reports is not None,
+            "sends": scheme.sends,
+            "our_id_as": scheme.names or None,
+            "attachments": scheme.attachments,
+            "says_when_to_come_back": scheme.says_when,
             "knows_repeats": scheme.idempotent,
             "reads_content": scheme.needs_content,
             "messages_at_once": scheme.batch,
+            "settings_in_url": scheme.query,
         }
         for name, scheme in SCHEMES.items()
+    ]
+
+
+def webhooks() -> list[dict[str, Any]]:
+    """What comes back, a row for each kind that reports by webhook."""
+    return [
+        {
+            "url": f"{name}://",
+            "verified_by": scheme.verified,
+            "covers_the_body": "body" in scheme.signs,
+            "refuses_old_ones": "time" in scheme.signs,
+        }
+        for name, scheme in SCHEMES.items()
+        if scheme.reports is not None
     ]
 
 
@@ -34,8 +51,8 @@ def options() -> list[dict[str, Any]]:
 
 
 def markdown() -> str:
-    """Both as tables of Markdown."""
-    return f"{table(matrix())}\n\n{table(options())}"
+    """All as tables of Markdown."""
+    return "\n\n".join(table(rows) for rows in (matrix(), webhooks(), options()))
 
 
 def put_into(page: str) -> str:

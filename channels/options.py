@@ -21,6 +21,9 @@ class Options(BaseModel):
     per_second: float | None = Field(
         None, ge=0.001, le=100_000, description="Messages a second, all workers together; a long SMS counts its parts."
     )
+    domain_per_second: float | None = Field(
+        None, ge=0.001, le=100_000, description="Letters a second to each recipient domain, all workers together."
+    )
     failover_after: float = Field(
         300, ge=0, le=24 * 14 * 3600,
         description="Seconds after which a message that this provider puts off goes to another, if there is one.",

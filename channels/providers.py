@@ -72,7 +72,7 @@ async def add(
     if own:
         url += ("&" if "?" in url else "?") + urlencode(own)
     url, common = split(url)
-    scheme.open(url, settings, None)
+    scheme.open(url, settings)
     parsed = _options(scheme, common | {key: value for key, value in (options or {}).items() if key not in own})
     row = await connection.execute(
         text(
@@ -220,6 +220,8 @@ async def _refuse_if_busy(connection: AsyncConnection, name: str) -> None:
 def _options(scheme: Scheme, given: dict[str, str]) -> Options:
     """The options of a provider; a warm-up without a day begins today."""
     parsed = Options.of(given)
+    if parsed.domain_per_second is not None and scheme.channel != "email":
+        raise InvalidInput(Problem("only letters go to domains", "leave domain_per_second out; there is per_second"))
     if parsed.undelivered_after is not None and scheme.reports is None:
         mend = "leave undelivered_after out: every message would go out twice"
         raise InvalidInput(Problem("this kind of provider does not report what was delivered", mend))

@@ -1,8 +1,7 @@
 """Every kind of provider there is: the scheme of its URL, and what opens it. A new kind is one line here."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from difflib import get_close_matches
 from importlib import import_module
 from urllib.parse import urlsplit
@@ -12,9 +11,8 @@ from channels.provider import AnyProvider, EmailProvider, Hook, Report, ReportPa
 from core.errors import InvalidInput, Problem
 from core.settings import Settings
 
-Take = Callable[[str, float, int, timedelta], Awaitable[timedelta]]
-"""Reserves turns that all workers share: a name, messages a second, how many, within what time; see channels.limits."""
-Opener = Callable[[str, Settings, Take | None], AnyProvider]
+Opener = Callable[[str, Settings], AnyProvider]
+Token = Callable[[Hook], str]
 
 
 @dataclass(frozen=True)
@@ -23,8 +21,7 @@ class Scheme:
 
     channel: str
     open: Opener
-    """Makes the provider from its URL without connecting; raises InvalidInput for a URL that cannot work. Without a
-    `Take` its rate limits hold for this process alone."""
+    """Makes the provider from its URL without connecting; raises InvalidInput for a URL that cannot work."""
     needs_content: bool = True
     """False only for the black hole: letters are not rendered, and values they lack are not noticed."""
     idempotent: bool = False
@@ -36,38 +33,41 @@ class Scheme:
     """Whether its URL takes settings as a query."""
     reports: ReportParser | None = None
     """Reads its webhooks, where it sends any; see channels.hooks."""
-    token: Callable[[Hook], str] | None = None
+    token: Token | None = None
     """What a webhook that `reports` has read was signed with, for kinds whose signature does not cover the body: it
     comes with one body only."""
+    verified: str = ""
+    """How its webhooks are told from forged ones."""
+    signs: tuple[str, ...] = ()
+    """What that covers: `body`, `time` (an old one is refused), or neither."""
+    says_when: bool = False
+    """Whether "later" comes with a time, which is heeded."""
+    sends: str = ""
+    """What goes on the wire."""
+    names: str = ""
+    """Where our id of the message stands there."""
+    attachments: bool = False
+    """Whether files and inline pictures go with a letter."""
 
 
-def _smtp(url: str, settings: Settings, take: Take | None) -> EmailProvider:
+def _smtp(url: str, settings: Settings) -> EmailProvider:
     # Not loaded by processes that send nothing.
-    from channels.email import PATIENCE, Allow, SmtpSettings, open_smtp  # noqa: PLC0415
+    from channels.email import open_smtp  # noqa: PLC0415
 
-    def allow(take: Take) -> Allow:
-        options = SmtpSettings.of(url).options
-
-        async def turn(name: str, n: int) -> timedelta:
-            rate = options.domain_per_second
-            return await take(name, rate, n, PATIENCE) if rate else timedelta()
-
-        return turn
-
-    return open_smtp(url, settings, allow(take) if take else None)
+    return open_smtp(url, settings)
 
 
-def _mailbox(url: str, settings: Settings, _take: Take | None) -> EmailProvider:
+def _mailbox(url: str, settings: Settings) -> EmailProvider:
     from channels.email import open_mailbox  # noqa: PLC0415
 
     return open_mailbox(url, settings)
 
 
-def _blackhole(_url: str, _settings: Settings, _take: Take | None) -> EmailProvider:
+def _blackhole(_url: str, _settings: Settings) -> EmailProvider:
     return Blackhole()
 
 
-def _calls(url: str, settings: Settings, _take: Take | None) -> AnyProvider:
+def _calls(url: str, settings: Settings) -> AnyProvider:
     from channels.webhook.provider import open_webhook  # noqa: PLC0415
 
     return open_webhook(url, settings)
@@ -76,8 +76,8 @@ def _calls(url: str, settings: Settings, _take: Take | None) -> AnyProvider:
 def _vendor(module: str, opener: str) -> Opener:
     """A vendor's adapter, loaded when it is opened."""
 
-    def opened(url: str, settings: Settings, take: Take | None) -> EmailProvider:
-        made: EmailProvider = getattr(import_module(f"channels.email.{module}"), opener)(url, settings, take)
+    def opened(url: str, settings: Settings) -> EmailProvider:
+        made: EmailProvider = getattr(import_module(f"channels.email.{module}"), opener)(url, settings)
         return made
 
     return opened
@@ -99,22 +99,51 @@ def _mailgun_token(hook: Hook) -> str:
     return token_of(hook)
 
 
-def _api(module: str, opener: str, token: Callable[[Hook], str] | None = None) -> Scheme:
-    return Scheme("email", _vendor(module, opener), query=True, batch=20, reports=_webhook(module), token=token)
+def _api(
+    module: str, opener: str, sends: str, names: str, verified: str, *signs: str, token: Token | None = None
+) -> Scheme:
+    return Scheme(
+        "email",
+        _vendor(module, opener),
+        query=True,
+        batch=20,
+        reports=_webhook(module),
+        token=token,
+        verified=verified,
+        signs=signs,
+        says_when=True,
+        sends=sends,
+        names=names,
+        attachments=True,
+    )
 
+
+_SMTP = Scheme("email", _smtp, query=True, sends="MIME, DKIM by us", names="Message-ID", attachments=True)
+_FIELDS, _MIME = "JSON, DKIM by them", "MIME, DKIM by them"
 
 SCHEMES: dict[str, Scheme] = {
-    "smtp": Scheme("email", _smtp, query=True),
-    "smtps": Scheme("email", _smtp, query=True),
-    "smtp+starttls": Scheme("email", _smtp, query=True),
-    "ses": _api("ses", "open_ses"),
-    "sendgrid": _api("sendgrid", "open_sendgrid"),
-    "postmark": _api("postmark", "open_postmark"),
-    "mailgun": _api("mailgun", "open_mailgun", _mailgun_token),
-    "unisender-go": _api("unisender", "open_unisender"),
-    "webhook": Scheme("webhook", _calls, query=True, idempotent=True, batch=100),
-    "mailbox": Scheme("email", _mailbox),
-    "blackhole": Scheme("email", _blackhole, needs_content=False, batch=500),
+    "smtp": _SMTP,
+    "smtps": _SMTP,
+    "smtp+starttls": _SMTP,
+    "ses": _api("ses", "open_ses", _MIME, "tag", "certificate of SNS, topic", "body", "time"),
+    "sendgrid": _api("sendgrid", "open_sendgrid", _FIELDS, "custom_args", "ECDSA", "body", "time"),
+    "postmark": _api("postmark", "open_postmark", _FIELDS, "Metadata", "password (HTTP Basic)"),
+    "mailgun": _api(
+        "mailgun", "open_mailgun", _MIME, "variable", "HMAC of time and token", "time", token=_mailgun_token
+    ),
+    "unisender-go": _api("unisender", "open_unisender", _FIELDS, "metadata", "MD5 of body and API key", "body"),
+    "webhook": Scheme(
+        "webhook",
+        _calls,
+        query=True,
+        idempotent=True,
+        batch=100,
+        says_when=True,
+        sends="the template's call, HMAC by us",
+        names="kaskad-id",
+    ),
+    "mailbox": Scheme("email", _mailbox, sends="MIME", names="Message-ID", attachments=True),
+    "blackhole": Scheme("email", _blackhole, needs_content=False, batch=500, sends="nothing"),
 }
 
 

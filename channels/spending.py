@@ -63,6 +63,13 @@ async def charge(connection: AsyncConnection, budget: Budget, at: datetime, cost
     return refused
 
 
+async def left(connection: AsyncConnection, budget: Budget) -> Decimal:
+    """What is left of a budget."""
+    statement = "select spent from journey_spending where journey_id = %s"
+    row = await (await (await driver(connection)).execute(statement, (budget.journey_id,))).fetchone()
+    return Decimal(budget.amount) - (row[0] if row else Decimal())
+
+
 _IS_ALERT = "v.plan #>> array['steps', {}.step::text, 'priority'] = 'alert'"
 """Of a message's step; alerts are not charged."""
 _CORRECT = f"""

@@ -1,38 +1,50 @@
 """A dry run of policy and routing: which provider each contact would get now, and what it would cost. Nothing is
-written, nothing leaves."""
+written, nothing leaves.
+
+The policy is asked as it would be: consent, suppression, the sender, the journey's hours and caps, the contact's own
+limit; then routes, prices, the quotas of warm-ups and the journey's budget. Only what a letter says is left out.
+"""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from channels import carriers
+from channels import carriers, facts, pacing, providers, spending, templates
+from channels.batches import Batch
 from channels.carriers import Wanted
-from channels.facts import ADDRESS_KINDS
-from channels.policy import NO_RULES, DelayUntil, Facts, Reason, Skip, decide
-from channels.routing import Carrier
-from contacts import suppressions
-from core.database import driver
+from channels.policy import NO_RULES, DelayUntil, Reason, Rules, Skip, decide_all
+from channels.routing import Carrier, Choice
+from channels.spending import Budget
+from channels.webhook import call as webhook
 from core.errors import InvalidInput, Misconfigured, Problem
 from core.ids import derived_uuid
+from core.settings import Settings
 
 PAGE = 5000
 """How many contacts are looked at together."""
+LATER = "later"
+"""The reason of those whose hours have not come."""
+TOMORROW = "tomorrow"
+"""The reason of those who are too many for a warm-up today."""
 
-# As in channels.facts: the oldest identity of the kind is the contact's address.
-_FACTS = """
-select c.id, i.value, k.granted, c.time_zone
-from unnest(%(ids)s::bigint[]) with ordinality as w (id, n) join contact c on c.id = w.id
-left join lateral (
-    select value from identity where contact_id = c.id and kind = %(kind)s order by created_at, value limit 1
-) i on true
-left join consent k on k.contact_id = c.id and k.channel = %(channel)s and k.purpose = %(purpose)s
-order by w.n
-"""
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The message that would be sent."""
+
+    channel: str
+    purpose: str = "marketing"
+    template: str | None = None
+    version_id: int = 0
+    step: int = 0
+    rules: Rules = NO_RULES
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,55 +60,107 @@ class Tried:
     """Of one part; None where nobody said."""
     currency: str | None
     reason: str | None = None
+    until: datetime | None = None
+    """When it would be asked about again."""
 
 
-async def load(connection: AsyncConnection, channel: str) -> list[Carrier]:
-    """The providers of a channel.
+@dataclass
+class Run:
+    """A dry run, page by page: quotas and the budget go down as it goes on."""
 
-    Raises:
-        InvalidInput: there is no such channel.
-        Misconfigured: nobody carries it.
-    """
-    if channel not in ADDRESS_KINDS:
-        raise InvalidInput(Problem(f"there is no channel {channel}", f"there are {', '.join(ADDRESS_KINDS)}"))
-    found = await carriers.load(connection, channel)
-    if not found:
-        raise Misconfigured(carriers.nobody(channel))
-    return found
+    trial: Trial
+    batch: Batch
+    among: Sequence[Carrier]
+    at: datetime
+    quotas: dict[int, int] = field(default_factory=dict)
+    """What is left of the day, by provider, where it is limited."""
+    left: Decimal | None = None
+    """Of the budget."""
+
+    @classmethod
+    async def begin(cls, connection: AsyncConnection, settings: Settings, trial: Trial, at: datetime) -> "Run":
+        """Read what all pages need.
+
+        Raises:
+            InvalidInput: there is no such channel, or its address stands in a template that was not named.
+            NotFound: the template was never published.
+            Misconfigured: nobody carries the channel.
+        """
+        batch = await _batch(connection, trial, at)
+        among = await carriers.load(connection, trial.channel)
+        if not among:
+            raise Misconfigured(carriers.nobody(trial.channel))
+        run = cls(trial, batch, among, at)
+        for provider in await providers.listing(connection, settings):
+            quota = await pacing.left_today(connection, provider, at)
+            if quota is not None:
+                run.quotas[provider.id] = quota
+        if trial.budget is not None:
+            run.left = await spending.left(connection, trial.budget)
+        return run
+
+    async def page(self, connection: AsyncConnection, contacts: Sequence[int]) -> list[Tried]:
+        """What would become of each contact's message; contacts that do not exist are left out. Which provider chance
+        gives by weight is the same each time one asks, but not the one that a real message would get."""
+        ids = {contact: derived_uuid("route try", str(contact)) for contact in contacts}
+        known = await facts.suppose(connection, self.batch, ids, self.trial.rules, self.at)
+        there = [contact for contact in contacts if contact in known]
+        decided = dict(
+            zip(there, decide_all([(one, known[one].facts) for one in there], self.at, self.trial.rules), strict=True)
+        )
+        wanted = [
+            Wanted(ids[one], fact.address, self.trial.purpose, fact.time_zone)
+            for one in there
+            if not isinstance(decided[one], Skip | DelayUntil) and (fact := known[one].facts).address is not None
+        ]
+        ranked = await carriers.choices(connection, self.among, wanted, self.at)
+        return [self._tried(one, decided[one], ranked, ids[one]) for one in there]
+
+    def _tried(self, contact: int, decision: object, ranked: Mapping[UUID, list[Choice]], number: UUID) -> Tried:
+        if isinstance(decision, Skip):
+            return _nobody(contact, str(decision))
+        if isinstance(decision, DelayUntil):
+            return _nobody(contact, LATER, decision.at)
+        choices = ranked[number]
+        if not choices:
+            return _nobody(contact, str(Reason.NO_ROUTE))
+        if self.left is not None and self.left < (choices[0].price or 0):
+            self.left = Decimal(-1)  # who comes after it gets nothing either, however cheap
+            return _nobody(contact, str(Reason.OVER_BUDGET))
+        carried = self._within_quota(choices)
+        if carried is None:
+            return _nobody(contact, TOMORROW, pacing.tomorrow(self.at))
+        self.left = None if self.left is None else self.left - (carried.price or Decimal())
+        then = tuple(one.name for one in choices if one is not carried)
+        return Tried(contact, carried.name, then, carried.price, carried.currency)
+
+    def _within_quota(self, choices: Sequence[Choice]) -> Choice | None:
+        """The first whose day is not full: the first of all, or another one that can carry it now."""
+        able = {carrier.id for carrier in self.among if carrier.active and carrier.healthy}
+        for place, choice in enumerate(choices):
+            if self.quotas.get(choice.provider_id, 1) > 0 and (place == 0 or choice.provider_id in able):
+                if choice.provider_id in self.quotas:
+                    self.quotas[choice.provider_id] -= 1
+                return choice
+        return None
 
 
-async def page(
-    connection: AsyncConnection,
-    channel: str,
-    purpose: str,
-    contacts: Sequence[int],
-    among: Sequence[Carrier],
-    at: datetime,
-) -> list[Tried]:
-    """What would become of each contact's message at a moment; contacts that do not exist are left out. Which provider
-    chance gives by weight is the same each time one asks, but not the one that a real message would get."""
-    values = {"ids": list(contacts), "kind": ADDRESS_KINDS[channel], "channel": channel, "purpose": purpose}
-    rows = await (await (await driver(connection)).execute(_FACTS, values)).fetchall()
-    blocked = await suppressions.suppressed(connection, channel, [row[1] for row in rows if row[1]])
-    wanted, skipped = {}, {}
-    for contact, address, granted, zone in rows:
-        facts = Facts(channel, purpose, True, address, granted, blocked.get(address), zone)
-        decision = decide(facts, at, NO_RULES)
-        if isinstance(decision, Skip | DelayUntil):
-            skipped[contact] = str(decision)
-        else:
-            wanted[contact] = Wanted(derived_uuid("route try", str(contact)), address, purpose, zone)
-    ranked = await carriers.choices(connection, among, list(wanted.values()), at)
-    found = []
-    for contact, *_ in rows:
-        choices = ranked[wanted[contact].id] if contact in wanted else []
-        if choices:
-            first, *rest = choices
-            found.append(Tried(contact, first.name, tuple(one.name for one in rest), first.price, first.currency))
-        else:
-            reason = skipped.get(contact, str(Reason.NO_ROUTE))
-            found.append(Tried(contact, None, (), None, None, reason))
-    return found
+def _nobody(contact: int, reason: str, until: datetime | None = None) -> Tried:
+    return Tried(contact, None, (), None, None, reason, until)
+
+
+async def _batch(connection: AsyncConnection, trial: Trial, at: datetime) -> Batch:
+    address = sender = None
+    if trial.template is not None:
+        compiled = (await templates.find(connection, trial.template)).compiled
+        call, sender = compiled.get("call"), compiled.get("sender")
+        address = webhook.host(call) if call else None
+    elif trial.channel == "webhook":
+        raise InvalidInput(Problem("the address of a webhook stands in its template", "name it: --template NAME"))
+    elif trial.channel not in facts.ADDRESS_KINDS:
+        there_are = ", ".join([*facts.ADDRESS_KINDS, "webhook"])
+        raise InvalidInput(Problem(f"there is no channel {trial.channel}", f"there are {there_are}"))
+    return Batch(trial.channel, trial.purpose, trial.version_id, trial.step, at, address, sender)
 
 
 class Summary:

@@ -255,7 +255,7 @@ async def _providers(database: Database, settings: Settings) -> list[Finding]:
 async def _provider(one: providers.Provider, settings: Settings) -> Finding:
     name = f"provider {one.name}"
     try:
-        opened = one.scheme.open(one.url, settings, None)
+        opened = one.scheme.open(one.url, settings)
         try:
             async with asyncio.timeout(15):
                 await opened.check()

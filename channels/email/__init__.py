@@ -3,13 +3,12 @@
 from channels.email.mailbox.provider import MailboxProvider
 from channels.email.settings import SmtpSettings
 from channels.email.smtp import SmtpProvider
-from channels.email.turns import PATIENCE, Allow
 from core.settings import Settings
 
-__all__ = ["PATIENCE", "Allow", "SmtpProvider", "SmtpSettings", "open_mailbox", "open_smtp"]
+__all__ = ["SmtpProvider", "SmtpSettings", "open_mailbox", "open_smtp"]
 
 
-def open_smtp(url: str, settings: Settings, allow: Allow | None = None) -> SmtpProvider:
+def open_smtp(url: str, settings: Settings) -> SmtpProvider:
     """The provider for an SMTP URL, without connecting. Key files with a relative path lie in the data folder.
 
     Raises:
@@ -17,7 +16,7 @@ def open_smtp(url: str, settings: Settings, allow: Allow | None = None) -> SmtpP
         Misconfigured: a DKIM key it names cannot be used.
     """
     parsed = SmtpSettings.of(url)
-    return SmtpProvider(parsed, parsed.signer(settings.data), allow)
+    return SmtpProvider(parsed, parsed.signer(settings.data))
 
 
 def open_mailbox(url: str, settings: Settings) -> MailboxProvider:

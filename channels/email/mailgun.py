@@ -99,7 +99,7 @@ def _basic(user: str, password: str) -> str:
     return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
 
 
-def open_mailgun(url: str, _settings: Settings, _take: object) -> VendorProvider:
+def open_mailgun(url: str, _settings: Settings) -> VendorProvider:
     """The provider, without connecting; raises InvalidInput."""
     return VendorProvider(Mailgun(url))
 

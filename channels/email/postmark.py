@@ -119,7 +119,7 @@ class Postmark:
         return Call("GET", f"{self.url.base}/server", self._headers)
 
 
-def open_postmark(url: str, _settings: Settings, _take: object) -> VendorProvider:
+def open_postmark(url: str, _settings: Settings) -> VendorProvider:
     """The provider, without connecting; raises InvalidInput."""
     return VendorProvider(Postmark(url))
 

@@ -112,7 +112,7 @@ def _person(value: str) -> dict[str, str]:
     return {"email": address.spec, **({"name": address.name} if address.name else {})}
 
 
-def open_sendgrid(url: str, _settings: Settings, _take: object) -> VendorProvider:
+def open_sendgrid(url: str, _settings: Settings) -> VendorProvider:
     """The provider, without connecting; raises InvalidInput."""
     vendor = SendGrid(url)
     if key := vendor.url.options.get("webhook_key"):

@@ -125,7 +125,7 @@ class Ses:
         )
 
 
-def open_ses(url: str, _settings: Settings, _take: object) -> VendorProvider:
+def open_ses(url: str, _settings: Settings) -> VendorProvider:
     """The provider, without connecting; raises InvalidInput."""
     return VendorProvider(Ses(url))
 

@@ -4,7 +4,7 @@
     smtp+starttls://USER:PASSWORD@HOST:PORT   encrypted after STARTTLS, which must be offered; port 587
     smtps://USER:PASSWORD@HOST:PORT           encrypted from the first byte; port 465
 
-Options follow as a query: `?connections=20&domain_per_second=5`; `dkim_key` may be given more than once.
+Options follow as a query: `?connections=20&timeout=30`; `dkim_key` may be given more than once.
 """
 
 import ssl
@@ -28,9 +28,6 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     connections: int = Field(20, ge=1, le=500, description="Connections held open at most, per worker process.")
-    domain_per_second: float | None = Field(
-        None, gt=0, description="Letters a second to each recipient domain, all workers together."
-    )
     timeout: float = Field(60, gt=0, le=600, description="For connecting and for each reply but the last.")
     answer: float = Field(300, gt=0, le=900, description="For the word on a letter, after its end (RFC 5321: 600).")
     letters_per_connection: int = Field(500, ge=1, description="Then the connection is closed.")

@@ -1,11 +1,11 @@
 """The SMTP provider: a batch of letters over a pool of kept connections, and one receipt for each."""
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import prometheus_client
 import structlog
@@ -14,9 +14,8 @@ from channels.email import addresses, mime, replies
 from channels.email.dkim import Draft, Signer
 from channels.email.pool import Pool
 from channels.email.settings import SmtpSettings
-from channels.email.turns import PATIENCE, Allow, OwnTurns
 from channels.email.wire import Conversation, Envelope, Lost, Refused
-from channels.provider import Letter, NotNow, Outcome, Receipt
+from channels.provider import Letter, Outcome, Receipt
 from core.clock import now
 from core.errors import InvalidInput, KaskadError, Misconfigured, Unavailable
 
@@ -43,7 +42,6 @@ class _Job:
 
     index: int
     envelope: Envelope
-    domain: str
     head: bytes
     body: bytes
     drafts: list[Draft]
@@ -63,7 +61,7 @@ class _Batch:
         self.failure: KaskadError | None = None
         self._receipts: list[Receipt | None] = [None] * len(letters)
         self._ready: deque[_Job] = deque()
-        self._coming = 1  # the maker, and every group of jobs that waits for its turn
+        self._coming = True
         self._takers: deque[asyncio.Future[None]] = deque()
         self._room = asyncio.Event()
         self._room.set()
@@ -88,20 +86,10 @@ class _Batch:
             self._room.clear()
         self._wake(len(jobs))
 
-    def put_later(self, jobs: Sequence[_Job], wait: timedelta) -> None:
-        """Jobs that may leave after a while."""
-        self._coming += 1
-        asyncio.get_running_loop().call_later(wait.total_seconds(), self._arrive, jobs)
-
-    def _arrive(self, jobs: Sequence[_Job]) -> None:
-        self.put(jobs)
-        self.made()
-
     def made(self) -> None:
-        """The maker, or a group of delayed jobs, is done."""
-        self._coming -= 1
-        if not self._coming:
-            self._wake(len(self._takers))
+        """The maker is done."""
+        self._coming = False
+        self._wake(len(self._takers))
 
     async def room(self) -> None:
         """Wait until fewer than _AHEAD jobs lie ready."""
@@ -129,26 +117,21 @@ class _Batch:
 
 def _untried(failure: KaskadError | None) -> Receipt:
     wait = replies.LATER if isinstance(failure, Misconfigured) else replies.SOON
-    if isinstance(failure, NotNow):
-        wait = failure.retry_after
-    held = isinstance(failure, NotNow)
-    return Receipt(Outcome.DEFERRED, reason=str(failure or "not tried"), retry_after=wait, held=held)
+    return Receipt(Outcome.DEFERRED, reason=str(failure or "not tried"), retry_after=wait)
 
 
 class SmtpProvider:
     """Hands letters to one SMTP server. See docs/email.md for what each reply becomes."""
 
-    def __init__(self, settings: SmtpSettings, signer: Signer | None = None, allow: Allow | None = None) -> None:
+    def __init__(self, settings: SmtpSettings, signer: Signer | None = None) -> None:
         """Make it without connecting.
 
         Args:
             settings: where to connect and how.
             signer: signs every letter, if given.
-            allow: asks for turns under the rate limits; without it they hold within this process only.
         """
         self._settings = settings
         self._signer = signer
-        self._allow = allow or OwnTurns(settings.options).take
         self._pool: Pool | None = None
         path = settings.options.return_path
         self._return_path = addresses.parse(path).spec if path else None
@@ -167,7 +150,7 @@ class SmtpProvider:
             if senders:
                 await asyncio.wait(senders)
             maker.cancel()
-        if batch.failure is not None and not isinstance(batch.failure, NotNow):
+        if batch.failure is not None:
             _log.warning("smtp_not_all_tried", server=str(self._settings), why=str(batch.failure))
         return batch.settled()
 
@@ -197,19 +180,15 @@ class SmtpProvider:
     # Making letters
 
     async def _make_all(self, batch: _Batch) -> None:
-        """Build, limit and sign in chunks, a little ahead of the senders."""
+        """Build and sign in chunks, a little ahead of the senders."""
         try:
             for start in range(0, len(batch.letters), _CHUNK):
                 await batch.room()
                 at = now()
                 indexes = range(start, min(start + _CHUNK, len(batch.letters)))
                 jobs = [job for index in indexes if (job := self._made(batch, index, at)) is not None]
-                async for group, wait in self._allowed(batch, jobs):
-                    await self._sign(group)
-                    if wait:
-                        batch.put_later(group, wait)
-                    else:
-                        batch.put(group)
+                await self._sign(jobs)
+                batch.put(jobs)
         except KaskadError as error:
             batch.failure = error
         finally:
@@ -222,7 +201,7 @@ class SmtpProvider:
             sender = self._return_path or letter.return_path or built.sender.spec
             envelope = Envelope(sender, built.recipient.spec, built.needs_utf8)
             drafts = self._signer.draft(built.fields, built.body, at) if self._signer else []
-            return _Job(index, envelope, built.recipient.domain, built.head(), _stuffed(built.body), drafts)
+            return _Job(index, envelope, built.head(), _stuffed(built.body), drafts)
         except InvalidInput as error:
             why = str(error)
         except Exception as error:  # noqa: BLE001 - one letter's defect, logged and in its receipt
@@ -234,32 +213,6 @@ class SmtpProvider:
     async def _sign(self, jobs: Sequence[_Job]) -> None:
         if self._threads is not None:
             await asyncio.get_running_loop().run_in_executor(self._threads, _seal, jobs)
-
-    # Rate limits
-
-    async def _allowed(self, batch: _Batch, jobs: list[_Job]) -> AsyncIterator[tuple[list[_Job], timedelta]]:
-        """Groups of the jobs that may leave within PATIENCE, each with its wait; the others are settled as DEFERRED."""
-        options = self._settings.options
-        groups = [(jobs, timedelta())]
-        if options.domain_per_second is not None:
-            groups = await self._by_domain(batch, jobs, options.domain_per_second)
-        for group, wait in groups:
-            yield group, wait
-
-    async def _by_domain(
-        self, batch: _Batch, jobs: Sequence[_Job], per_second: float
-    ) -> list[tuple[list[_Job], timedelta]]:
-        groups: list[tuple[list[_Job], timedelta]] = []
-        for domain in Counter(job.domain for job in jobs):
-            parts = deque(_parts([job for job in jobs if job.domain == domain], per_second))
-            try:
-                while parts:
-                    wait = _in_patience(await self._allow(domain, len(parts[0])), domain)
-                    groups.append((parts.popleft(), wait))
-            except NotNow as limit:
-                for job in [job for part in parts for job in part]:
-                    batch.settle(job.index, _untried(limit))
-        return groups
 
     # Sending
 
@@ -342,15 +295,3 @@ def _seal(jobs: Sequence[_Job]) -> None:
     """The private keys' part of a chunk; runs in a thread."""
     for job in jobs:
         job.signatures = b"".join([draft.seal() for draft in job.drafts])
-
-
-def _parts(jobs: list[_Job], per_second: float) -> list[list[_Job]]:
-    """Groups small enough that their last turn can lie within PATIENCE."""
-    size = max(1, int(per_second * PATIENCE.total_seconds() / 2))
-    return [jobs[start : start + size] for start in range(0, len(jobs), size)]
-
-
-def _in_patience(wait: timedelta, name: str) -> timedelta:
-    if wait > PATIENCE:
-        raise NotNow(f"the rate limit of {name} is used up", wait)
-    return wait

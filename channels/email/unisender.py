@@ -121,7 +121,7 @@ class UniSenderGo:
         return Call("POST", f"{self.url.base}{_API}/system/info.json", self._headers, b"{}")
 
 
-def open_unisender(url: str, _settings: Settings, _take: object) -> VendorProvider:
+def open_unisender(url: str, _settings: Settings) -> VendorProvider:
     """The provider, without connecting; raises InvalidInput."""
     return VendorProvider(UniSenderGo(url))
 

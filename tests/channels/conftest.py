@@ -17,7 +17,7 @@ from tests.channels.world import LETTER, Recorder, World
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """What `test://` opens."""
     made = Recorder()
-    scheme = registry.Scheme("email", lambda _url, _settings, _take: made, batch=10)
+    scheme = registry.Scheme("email", lambda _url, _settings: made, batch=10)
     monkeypatch.setitem(registry.SCHEMES, "test", scheme)
     return made
 
@@ -26,7 +26,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
 def spare(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """What `spare://` opens: another provider."""
     made = Recorder()
-    scheme = registry.Scheme("email", lambda _url, _settings, _take: made, batch=10)
+    scheme = registry.Scheme("email", lambda _url, _settings: made, batch=10)
     monkeypatch.setitem(registry.SCHEMES, "spare", scheme)
     return made
 

@@ -34,7 +34,7 @@ async def _parse(url: str, hook: Hook) -> list[Report]:
 @pytest.fixture
 def signing(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets `test://` send webhooks."""
-    scheme = registry.Scheme("email", lambda _url, _settings, _take: recorder, reports=_parse)
+    scheme = registry.Scheme("email", lambda _url, _settings: recorder, reports=_parse)
     monkeypatch.setitem(registry.SCHEMES, "test", scheme)
 
 

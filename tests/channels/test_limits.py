@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -11,37 +12,44 @@ from channels.provider import NotNow
 from core.database import Database
 
 TAKER = """
-import asyncio, sys, time
+import asyncio, random, sys
+from sqlalchemy import text
 from channels import limits
 from core.database import Database
 
 async def main():
     database = Database(sys.argv[1], pool=1)
-    left = 0
-    ends = time.monotonic() + 1.5
-    while time.monotonic() < ends:
+    chance = random.Random(sys.argv[2])
+    for _ in range(150):
+        turns = chance.randint(1, 7)
         async with database.begin() as connection:
-            wait = await limits.take(connection, "main:total", 100, 5)
-        await asyncio.sleep(wait.total_seconds())
-        if time.monotonic() < ends:
-            left += 5
+            await limits.take(connection, "main:total", 50, turns)
+            found = await connection.execute(text("select extract(epoch from free_at) from rate_limit"))
+            print(turns, found.scalar_one())
     await database.close()
-    print(left)
 
 asyncio.run(main())
 """
 
 
-async def test_the_rate_holds_over_two_processes(database: Database) -> None:
+async def test_turns_of_two_processes_are_exactly_one_after_the_other(database: Database) -> None:
+    """However the two come to take, all that they are given lies a fiftieth of a second apart: no second holds more
+    than fifty, and none fewer."""
+    async with database.begin() as connection:  # a minute ahead, so that the two never let a turn pass
+        await limits.take(connection, "main:total", 50, 3000)
     processes = [
-        await asyncio.create_subprocess_exec(sys.executable, "-c", TAKER, database.url, stdout=asyncio.subprocess.PIPE)
-        for _ in range(2)
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", TAKER, database.url, str(number), stdout=asyncio.subprocess.PIPE
+        )
+        for number in range(2)
     ]
-    outputs = [await process.communicate() for process in processes]
-    left = [int(output) for output, _ in outputs]
-    # 100 a second for a second and a half; starting apart, the two may cover half a second more.
-    assert 100 <= sum(left) <= 215
-    assert min(left) >= 20
+    outputs = [(await process.communicate())[0].decode().splitlines() for process in processes]
+    assert [len(lines) for lines in outputs] == [150, 150]
+    taken = sorted(
+        (Decimal(until), int(turns)) for lines in outputs for turns, until in (line.split() for line in lines)
+    )
+    starts = [until - turns * Decimal("0.02") for until, turns in taken]
+    assert starts[1:] == [until for until, _ in taken[:-1]]
 
 
 async def test_turns_follow_each_other(database: Database) -> None:

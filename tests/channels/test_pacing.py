@@ -11,10 +11,11 @@ import pytest
 
 from channels import NotNow, pacing, providers
 from channels.options import Options
-from channels.provider import Outcome, Receipt
+from channels.provider import Letter, Outcome, Receipt
 from channels.providers import Provider
 from core.clock import now
 from core.database import Database
+from core.errors import InvalidInput
 from core.schema.messages import MessageState as S
 from tests.channels.world import Recorder, World
 
@@ -84,18 +85,82 @@ async def test_who_takes_nothing_any_more_is_cancelled(database: Database) -> No
         await pacing.hand_over(database, _limited(1000), Broken(), _texts(100))
 
 
+def _letters(count: int, domain: str) -> list[Letter]:
+    return [Letter(uuid4(), "a@export.example", f"anna@{domain}", "Hi", "", "") for _ in range(count)]
+
+
+class Post(Taker):
+    """Takes letters and notes when, and to which domain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_domain: dict[str, list[float]] = {}
+
+    async def hand_over(self, messages: Sequence[Any]) -> list[Receipt]:
+        """Accept all."""
+        for one in messages:
+            times = self.by_domain.setdefault(one.recipient.partition("@")[2], [])
+            times.append(asyncio.get_running_loop().time())
+        return await super().hand_over(messages)
+
+
+async def test_the_limit_of_a_domain_holds_for_all_workers_and_is_its_own(database: Database) -> None:
+    slow = Provider(1, "main", "email", "active", Options(domain_per_second=20), "test://")
+    post, other = Post(), Database(database.url, pool=1)
+    letters = [*_letters(20, "busy.example"), *_letters(3, "quiet.example"), *_letters(20, "BUSY.example")]
+    async with other.begin():
+        pass
+    halves = await asyncio.gather(*(pacing.hand_over(one, slow, post, letters) for one in (database, other)))
+    await other.close()
+    for half in halves:
+        assert [one.provider_message_id or one.outcome for one in half] == [
+            str(letter.message_id) if one.outcome is Outcome.ACCEPTED else Outcome.DEFERRED
+            for letter, one in zip(letters, half, strict=True)
+        ]
+        assert all(one.held and one.retry_after for one in half if one.outcome is Outcome.DEFERRED)
+        assert [one.outcome for one in half[20:23]] == [Outcome.ACCEPTED] * 3
+    busy = sorted(post.by_domain["busy.example"] + post.by_domain.get("BUSY.example", []))
+    # Of eighty letters those leave that have a turn within two seconds: one at once, and twenty a second.
+    assert 41 <= len(busy) <= 60
+    assert busy[-1] - busy[0] > 1.5
+
+
+async def test_both_limits_hold_at_once(database: Database) -> None:
+    slow = Provider(1, "main", "email", "active", Options(domain_per_second=0.4, per_second=2), "test://")
+    post = Post()
+    letters = [*_letters(2, "a.example"), *_letters(1, "b.example"), *_letters(1, "c.example")]
+    receipts = await pacing.hand_over(database, slow, post, letters)
+    kept = Outcome.DEFERRED  # its domain's turn is two and a half seconds away
+    assert [one.outcome for one in receipts] == [Outcome.ACCEPTED, kept, Outcome.ACCEPTED, Outcome.ACCEPTED]
+    assert max(post.times) - min(post.times) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("url", "fits"), [("sendgrid://key@", True), ("smtp://127.0.0.1", True), ("webhook://", False)]
+)
+async def test_every_kind_of_email_provider_takes_a_limit_for_domains(world: World, url: str, fits: bool) -> None:
+    async with world.database.begin() as connection:
+        if fits:
+            made = await providers.add(connection, world.settings, "new", url, {"domain_per_second": "2.5"})
+            assert made.options.domain_per_second == 2.5
+        else:
+            with pytest.raises(InvalidInput, match="only letters go to domains"):
+                await providers.add(connection, world.settings, "new", url, {"domain_per_second": "2.5"})
+
+
 async def _set(world: World, **options: object) -> None:
     given = {name: str(value) for name, value in options.items()}
     async with world.database.begin() as connection:
         await providers.change(connection, world.settings, "main", given)
 
 
+@pytest.mark.parametrize("limit", ["per_second", "domain_per_second"])
 async def test_messages_held_by_our_limit_do_not_count_as_tried_or_against_the_provider(
-    world: World, spare: Recorder, hour_ago: datetime
+    world: World, spare: Recorder, hour_ago: datetime, limit: str
 ) -> None:
     async with world.database.begin() as connection:
         await providers.add(connection, world.settings, "second", "spare://")
-    await _set(world, per_second=0.05)
+    await _set(world, **{limit: 0.05})
     items = await world.enroll(3)
     await world.prepare(items, hour_ago)
     with pytest.raises(NotNow) as caught:

@@ -9,7 +9,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from channels import providers, templates
+from core.clock import now
 from core.errors import InvalidInput
+from journeys import store as journeys
 from segments import store
 from studio.cli import app
 from tests.channels.world import LETTER, Recorder, World
@@ -169,7 +171,29 @@ async def test_a_dry_run_says_who_would_carry_what_and_why_not(two: World, tmp_p
     assert "second" in shown.output
     assert await two.run("select from message") == []
     assert "for whom?" in await refused("route", "try", "--channel", "email")
+    assert "what is to be sent?" in await refused("route", "try", "--contact", "1")
     assert "there is no channel pigeon" in await refused("route", "try", "--contact", "1", "--channel", "pigeon")
+
+
+async def test_a_dry_run_takes_a_journeys_step_with_its_limits(two: World) -> None:
+    [item] = await two.enroll(1)
+    [row] = await two.run("select contact_id from enrollment")
+    async with two.database.begin() as connection:
+        await templates.publish(connection, "---\ntemplate: plain\nsubject: Hi\n---\n<p>Hi</p>\n", "plain.html")
+        await journeys.publish(
+            connection,
+            "journey: capped\nenter: {event: x}\nlimits: {messages: 1, within: 1d}\nsteps:\n"
+            "  - {id: first, send: email, template: plain}\n  - {id: second, send: email, template: plain}\n",
+        )
+    words = ("route", "try", "--contact", str(row.contact_id), "--journey", "capped")
+    assert "first, second" in await refused(*words)
+    [one] = (await done(*words, "--step", "first"))["contacts"]
+    assert one["provider"] == "main"
+    await two.prepare([item], now())
+    [one] = (await done(*words, "--step", "first"))["contacts"]
+    assert one["reason"] == "frequency_cap: 1 in 1 day, 0:00:00"
+    [one] = (await done("route", "try", "--contact", str(row.contact_id), "--template", "letter"))["contacts"]
+    assert one["provider"] == "main"
 
 
 async def test_options_are_set_and_taken_back(two: World) -> None:

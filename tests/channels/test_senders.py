@@ -42,7 +42,7 @@ def test_of_a_domain_and_an_address_one_that_fits_is_enough() -> None:
 @pytest_asyncio.fixture(loop_scope="session")
 async def texts(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """A world that sends texts, from a sender that is registered for Russia."""
-    scheme = registry.Scheme("sms", lambda _url, _settings, _take: Recorder())
+    scheme = registry.Scheme("sms", lambda _url, _settings: Recorder())
     monkeypatch.setitem(registry.SCHEMES, "texts", scheme)
     async with world.database.begin() as connection:
         await providers.add(connection, world.settings, "texts", "texts://")

@@ -107,9 +107,7 @@ async def here(
 ) -> AsyncIterator[Installation]:
     """The installation; its cohorts continue as new all the time."""
     recorder = Recorder()
-    monkeypatch.setitem(
-        registry.SCHEMES, "test", registry.Scheme("email", lambda _url, _settings, _take: recorder, batch=10)
-    )
+    monkeypatch.setitem(registry.SCHEMES, "test", registry.Scheme("email", lambda _url, _settings: recorder, batch=10))
     settings = settings.model_copy(update={"cohort_open_seconds": 1, "cohort_size": 2})
     async with database.begin() as connection:
         await providers.add(connection, settings, "main", "test://host")

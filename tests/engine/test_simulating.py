@@ -252,8 +252,8 @@ async def test_messages_cost_what_the_dry_run_says(installed: Database, settings
         "dear": (sent["thanks"], 3.0 * sent["thanks"], "EUR"),
     }
     async with simulating.read_only(installed) as connection:
-        among = await trying.load(connection, "email")
-        tried = await trying.page(connection, "email", "marketing", [1], among, now())
+        run = await trying.Run.begin(connection, settings, trying.Trial("email"), now())
+        tried = await run.page(connection, [1])
     assert [(one.provider, one.cost) for one in tried] == [("main", Decimal("0.25"))]
 
 

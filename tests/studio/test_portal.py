@@ -124,7 +124,13 @@ async def test_who_refuses_is_not_reported(portal: str, page: Page, database: Da
     assert "/portal/applications" not in {event["properties"]["path"] for event in log}
 
 
-ANNA: dict[str, Any] = {"email": "anna@les.example", "first_name": "Anna", "company": "Les", "language": "en", "agreed": True}
+ANNA: dict[str, Any] = {
+    "email": "anna@les.example",
+    "first_name": "Anna",
+    "company": "Les",
+    "language": "en",
+    "agreed": True,
+}
 
 
 async def test_nobody_changes_or_reads_what_another_browser_gave(portal: str, database: Database) -> None:

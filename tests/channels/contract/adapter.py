@@ -3,7 +3,7 @@ and, where the kind reports by webhook, the way to make its hooks. One file in t
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -43,6 +43,8 @@ class Server:
     mood: Mood
     taken: int = 0
     """Messages that it has in full."""
+    counts: bool = True
+    """Whether anybody is there to count them."""
     has_taken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self) -> None:
@@ -75,10 +77,10 @@ class Hooks:
     """Its words and what they mean to us."""
     url: str
     """Of the provider, with what it takes to check its signatures."""
+    forge: Callable[[Hook], Hook]
+    """The webhook as somebody would send it who does not know the secret."""
     unknown: str = "some_new_word"
     """One that is not in its documentation."""
-    signs_body: bool = True
-    signs_time: bool = True
     around: Callable[[], AbstractContextManager[object]] = nullcontext
     """What has to hold while its webhooks are read."""
 
@@ -103,6 +105,11 @@ class Adapter:
     message: Callable[[int], Any] = letter
     """Makes a message of its channel."""
     hooks: Hooks | None = None
+    greets: bool = False
+    """Whether the other side speaks first, and says before the message that it may come. Otherwise it may have a
+    message of which it says nothing at all."""
+    moods: Sequence[Mood] = tuple(Mood)
+    """Those of its other side; a kind that has none only accepts."""
 
 
 Serving = AsyncIterator[Server]

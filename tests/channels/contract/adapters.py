@@ -1,6 +1,6 @@
 """The kinds of providers under the contract: one file and one line each."""
 
-from tests.channels.contract import smtp, vendors, webhook
+from tests.channels.contract import blackhole, smtp, vendors, webhook
 from tests.channels.contract.adapter import Adapter
 
-ADAPTERS: tuple[Adapter, ...] = (smtp.ADAPTER, *vendors.ADAPTERS, webhook.ADAPTER)
+ADAPTERS: tuple[Adapter, ...] = (*smtp.ADAPTERS, *vendors.ADAPTERS, webhook.ADAPTER, blackhole.ADAPTER)

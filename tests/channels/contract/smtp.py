@@ -1,6 +1,10 @@
-"""SMTP under the contract: a scripted server. What TLS adds is tried in tests/channels/email/test_smtp.py."""
+"""SMTP under the contract: a scripted server. What TLS adds is tried in tests/channels/email/test_smtp.py.
 
-from contextlib import asynccontextmanager
+The built-in mailbox is reached by SMTP, too.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from studio.stack.process import free_port
 from tests.channels.contract.adapter import TAKES, Adapter, Mood, Server, Serving, unreachable
@@ -17,37 +21,44 @@ _END = {
 }
 
 
-@asynccontextmanager
-async def serve(mood: Mood) -> Serving:
+def _serve(scheme: str) -> Callable[[Mood], AbstractAsyncContextManager[Server]]:
     """A server in a mood; it may change."""
-    server = Server("", mood)
-    options = "timeout=1&answer=1&connections=2"
 
-    def at_end(_line: str) -> str:
-        if server.mood in TAKES:
-            server.take()
-        return _END[server.mood]
+    @asynccontextmanager
+    async def serve(mood: Mood) -> Serving:
+        server = Server("", mood)
+        options = "timeout=1&answer=1&connections=2"
 
-    script = Script(
-        {
-            "RCPT": lambda _line: _RCPT.get(server.mood, "250 ok"),
-            "DATA": lambda _line: DROP if server.mood is Mood.DROP else "354 go",
-            "END": at_end,
-        },
-        greeting=_GREETING.get(mood, "220 test ESMTP"),
-    )
-    if mood is Mood.REFUSE:
-        server.url = f"smtp://127.0.0.1:{free_port()}?{options}"
-        yield server
-        return
-    if mood is Mood.UNREACHABLE:
-        with unreachable() as port:
-            server.url = f"smtp://127.0.0.1:{port}?{options}"
+        def at_end(_line: str) -> str:
+            if server.mood in TAKES:
+                server.take()
+            return _END[server.mood]
+
+        script = Script(
+            {
+                "RCPT": lambda _line: _RCPT.get(server.mood, "250 ok"),
+                "DATA": lambda _line: DROP if server.mood is Mood.DROP else "354 go",
+                "END": at_end,
+            },
+            greeting=_GREETING.get(mood, "220 test ESMTP"),
+        )
+        if mood is Mood.REFUSE:
+            server.url = f"{scheme}://127.0.0.1:{free_port()}?{options}"
             yield server
-        return
-    async with scripted(script) as port:
-        server.url = f"smtp://127.0.0.1:{port}?{options}"
-        yield server
+            return
+        if mood is Mood.UNREACHABLE:
+            with unreachable() as port:
+                server.url = f"{scheme}://127.0.0.1:{port}?{options}"
+                yield server
+            return
+        async with scripted(script) as port:
+            server.url = f"{scheme}://127.0.0.1:{port}?{options}"
+            yield server
+
+    return serve
 
 
-ADAPTER = Adapter(("smtp", "smtps", "smtp+starttls"), serve)
+ADAPTERS = (
+    Adapter(("smtp", "smtps", "smtp+starttls"), _serve("smtp"), greets=True),
+    Adapter(("mailbox",), _serve("mailbox"), greets=True),
+)

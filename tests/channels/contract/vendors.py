@@ -1,8 +1,10 @@
 """Vendors of email with an HTTP API under the contract: one server that answers as each of them documents it."""
 
 import json
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
@@ -78,9 +80,9 @@ def _unisender(word: str, message: UUID, event: str) -> Hook:
 
 
 def _ses(word: str, message: UUID, event: str) -> Hook:
-    bounced = signed._bounced("Permanent", "General", "5.1.1", "smtp; 550")
+    bounced = signed._bounced("Permanent", "General", "5.1.1", "smtp; 550") | {"feedbackId": event}
     body = {"bounce": bounced} if word == "Bounce" else {}
-    told = signed._ses(word, **body).replace(str(signed.NUMBER), str(message))
+    told = signed._ses(word, **body).replace(str(signed.NUMBER), str(message)).replace("EXAMPLE7c191be45", event)
     return signed._by_sns(told, MessageId=event)
 
 
@@ -95,17 +97,24 @@ def _words(delivered: str, bounced: str, opened: str) -> Mapping[str, ReportKind
     return {delivered: ReportKind.DELIVERED, bounced: ReportKind.BOUNCED, opened: ReportKind.OPENED}
 
 
+def _other_body(hook: Hook) -> Hook:
+    return replace(hook, body=hook.body.replace(b"00000001", b"00000002"))
+
+
+def _other_password(hook: Hook) -> Hook:
+    return replace(hook, headers={"authorization": "Basic " + b64encode(b"kaskad:guess").decode()})
+
+
+def _other_token(hook: Hook) -> Hook:
+    return replace(hook, body=hook.body.replace(b"t" * 50, b"u" * 50))
+
+
 HOOKS = {
-    "sendgrid": Hooks(_sendgrid, _words("delivered", "bounce", "open"), signed.SENDGRID),
-    "postmark": Hooks(
-        _postmark, _words("Delivery", "Bounce", "Open"), signed.POSTMARK, signs_body=False, signs_time=False
-    ),
-    # It signs a time and a token, not the event.
-    "mailgun": Hooks(_mailgun, _words("delivered", "failed", "opened"), signed.MAILGUN, signs_body=False),
-    "unisender-go": Hooks(
-        _unisender, _words("delivered", "hard_bounced", "opened"), signed.UNISENDER, signs_time=False
-    ),
-    "ses": Hooks(_ses, _words("Delivery", "Bounce", "Open"), signed.SES, signs_time=False, around=_amazon),
+    "sendgrid": Hooks(_sendgrid, _words("delivered", "bounce", "open"), signed.SENDGRID, _other_body),
+    "postmark": Hooks(_postmark, _words("Delivery", "Bounce", "Open"), signed.POSTMARK, _other_password),
+    "mailgun": Hooks(_mailgun, _words("delivered", "failed", "opened"), signed.MAILGUN, _other_token),
+    "unisender-go": Hooks(_unisender, _words("delivered", "hard_bounced", "opened"), signed.UNISENDER, _other_body),
+    "ses": Hooks(_ses, _words("Delivery", "Bounce", "Open"), signed.SES, _other_body, around=_amazon),
 }
 ADAPTERS = tuple(
     Adapter((name,), _serve(case), timedelta(seconds=17), hooks=HOOKS[name]) for name, case in CASES.items()

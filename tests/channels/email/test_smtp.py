@@ -17,7 +17,7 @@ import dkim as dkimpy
 import pytest
 
 from channels.email import SmtpProvider, SmtpSettings, dkim, mime
-from channels.provider import Letter, NotNow, Outcome, Receipt
+from channels.provider import Letter, Outcome, Receipt
 from core.errors import InvalidInput, Misconfigured, Unavailable
 from tests.channels.email.servers import DROP, EHLO, HANG, Handler, Script, certificate, knows, real, scripted
 from tests.peers import needs_peer
@@ -524,58 +524,14 @@ async def test_another_server_may_carry_what_this_one_refuses_for_itself(
 # Rate limits
 
 
-class Turns:
-    """Grants so many turns of each name, then says NotNow."""
-
-    def __init__(self, domain: int, wait: float = 0) -> None:
-        self.left: dict[str, int] = {}
-        self.domain = domain
-        self.wait = timedelta(seconds=wait)
-
-    async def __call__(self, name: str, count: int) -> timedelta:
-        left = self.left.setdefault(name, self.domain)
-        if count > left:
-            raise NotNow(f"{name} is used up", timedelta(seconds=7))
-        self.left[name] = left - count
-        return self.wait
-
-
-@pytest.mark.parametrize("wait", [0, 0.02])
-async def test_letters_beyond_the_limits_come_back(wait: float) -> None:
-    script = Script()
-    turns = Turns(domain=2, wait=wait)
-    async with scripted(script) as port, provider(port, "domain_per_second=1", allow=turns) as smtp:
-        letters = [letter(n, recipient=f"a@d{n % 4}.example") for n in range(12)]
-        receipts = await smtp.hand_over(letters)
-    accepted = [index for index, receipt in enumerate(receipts) if receipt.outcome is Outcome.ACCEPTED]
-    assert len(accepted) == len(script.letters) == 8
-    rest = [receipt for receipt in receipts if receipt.outcome is not Outcome.ACCEPTED]
-    assert {(receipt.outcome, receipt.retry_after) for receipt in rest} == {(Outcome.DEFERRED, timedelta(seconds=7))}
-
-
-async def test_own_turns_hold_the_rate() -> None:
-    script = Script()
-    async with scripted(script) as port, provider(port, "domain_per_second=20") as smtp:
-        started = asyncio.get_running_loop().time()
-        receipts = await smtp.hand_over([letter(number, recipient="a@shop.example") for number in range(60)])
-        took = asyncio.get_running_loop().time() - started
-    accepted = sum(receipt.outcome is Outcome.ACCEPTED for receipt in receipts)
-    assert 20 <= accepted <= 60
-    assert accepted <= 20 * (took + 1) + 20
-    assert {receipt.outcome for receipt in receipts} <= {Outcome.ACCEPTED, Outcome.DEFERRED}
-    assert len(script.letters) == accepted
-
-
 # The URL
 
 
 def test_url_is_read() -> None:
-    settings = SmtpSettings.of(
-        "smtp+starttls://us%40er:p%2Fw@mail.example?connections=3&domain_per_second=2.5&timeout=5"
-    )
+    settings = SmtpSettings.of("smtp+starttls://us%40er:p%2Fw@mail.example?connections=3&timeout=5")
     assert (settings.host, settings.port, settings.user) == ("mail.example", 587, "us@er")
     assert settings.password.get_secret_value() == "p/w"
-    assert (settings.options.connections, settings.options.domain_per_second) == (3, 2.5)
+    assert (settings.options.connections, settings.options.timeout) == (3, 5)
     assert SmtpSettings.of("smtps://h").port == 465
     assert SmtpSettings.of("smtp://h").port == 25
     assert "p/w" not in repr(settings)
@@ -589,7 +545,7 @@ def test_url_is_read() -> None:
         ("smtp://mail.example:99999", "cannot be read"),
         ("smtp://mail.example?conections=3", "known options"),
         ("smtp://mail.example?connections=0", "connections"),
-        ("smtp://mail.example?domain_per_second=-1", "domain_per_second"),
+        ("smtp://mail.example?connections=0", "connections"),
         ("smtp://mail.example?verify=maybe", "verify"),
         ("smtp://user:secret@mail.example", "unencrypted"),
     ],

@@ -115,7 +115,7 @@ async def _opened(
     peer = Peer(answer)
     async with serving(peer) as port:
         url = case.url.format(port=port) + more
-        provider = scheme_of(url).open(url, Settings(), None)
+        provider = scheme_of(url).open(url, Settings())
         try:
             yield provider, peer
         finally:
@@ -218,7 +218,7 @@ async def test_nobody_there_defers(case: Case) -> None:
     async with _opened(case, lambda _: case.good) as (provider, _):
         pass
     url = case.url.format(port=1)
-    provider = scheme_of(url).open(url, Settings(), None)
+    provider = scheme_of(url).open(url, Settings())
     [receipt] = await provider.hand_over([LETTER])
     assert receipt.outcome is Outcome.DEFERRED
     with pytest.raises(Unavailable):
@@ -297,7 +297,7 @@ async def test_checking_says_what_is_wrong(case: Case) -> None:
 )
 def test_a_url_that_cannot_work_is_refused_without_its_secret(url: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        scheme_of(url).open(url, Settings(), None)
+        scheme_of(url).open(url, Settings())
     assert "KEY" not in str(refused.value).replace("API_KEY", "").replace("://KEY@", "").replace("KEY_ID", "")
 
 
@@ -329,7 +329,7 @@ async def test_amazons_api_as_moto_has_it() -> None:
             "sesv2", "eu-west-1", endpoint_url=f"http://{host}:{port}", aws_access_key_id="a", aws_secret_access_key="b"
         )
         url = f"ses://a:b@eu-west-1?endpoint={host}:{port}"
-        provider = scheme_of(url).open(url, Settings(), None)
+        provider = scheme_of(url).open(url, Settings())
         [refused] = await provider.hand_over([LETTER])
         client.create_email_identity(EmailIdentity="news@shop.example")
         [taken] = await provider.hand_over([LETTER])
