@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.errors import InvalidInput
 from core.schema.segments import segment
 from segments import criteria
 from segments.criteria import Criteria
@@ -41,7 +42,7 @@ async def users_through(connection: AsyncConnection, name: str) -> list[tuple[st
     meant = around({name}, named)
     found = [(f"the segment {other}", criteria.parse({"contact.segments": other})) for other in sorted(meant - {name})]
     for words, plan in await _plans(connection):
-        found += [(words, criteria.parse(data)) for data in _criteria_of(plan)]
+        found += [(words, parsed) for data in _criteria_of(plan) if (parsed := _read(data)) is not None]
     found += await _broadcasts(connection)
     return [(words, parsed) for words, parsed in found if segments_of(parsed) & meant]
 
@@ -54,12 +55,27 @@ async def around_it(connection: AsyncConnection, name: str) -> set[str]:
 async def _segments(connection: AsyncConnection) -> dict[str, set[str]]:
     """Of each segment with criteria, which segments it names."""
     asked = select(segment.c.name, segment.c.criteria).where(segment.c.criteria.is_not(None)).order_by(segment.c.name)
-    return {name: segments_of(criteria.parse(data)) for name, data in await connection.execute(asked)}
+    return {name: _named(data) for name, data in await connection.execute(asked)}
 
 
 async def _broadcasts(connection: AsyncConnection) -> list[tuple[str, Criteria]]:
     rows = await connection.execute(_BROADCASTS)
-    return [(f"a broadcast of {journey} under way", criteria.parse(data)) for journey, data in rows]
+    read = [(f"a broadcast of {journey} under way", _read(data)) for journey, data in rows]
+    return [(words, parsed) for words, parsed in read if parsed is not None]
+
+
+def _named(data: Mapping[str, Any]) -> set[str]:
+    parsed = _read(data)
+    return set() if parsed is None else segments_of(parsed)
+
+
+def _read(data: Mapping[str, Any]) -> Criteria | None:
+    """Stored criteria; None where an earlier version took what this one does not: whoever asks them is told, and they
+    keep nobody from changing other segments."""
+    try:
+        return criteria.parse(data)
+    except InvalidInput:
+        return None
 
 
 async def _plans(connection: AsyncConnection) -> list[tuple[str, Mapping[str, Any]]]:
@@ -88,7 +104,7 @@ def _in_plan(plan: Mapping[str, Any]) -> Iterator[str]:
     entry = plan["entry"]
     yield from filter(None, [entry["segment"]])
     for data in _criteria_of(plan):
-        yield from segments_of(criteria.parse(data))
+        yield from _named(data)
     conversion = [plan["conversion"]] if plan["conversion"] else []
     filters = [one["filter"] for one in (*plan["subscriptions"], *conversion)]
     for one in filter(None, [entry["event"], *filters]):

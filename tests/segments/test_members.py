@@ -378,3 +378,17 @@ async def test_a_long_list_is_one_value(people: Database) -> None:
     asked = {"any": [{"contact.city": cities}, {"contact.email": cities}, {"contact.id": {"in": numbers}}] * 60}
     async with people.begin() as connection:
         assert await membership.count(connection, criteria.parse(asked)) == 0
+
+
+async def test_what_an_earlier_version_took_keeps_nobody_from_changing_other_segments(people: Database) -> None:
+    async with people.begin() as connection:
+        await connection.execute(
+            text(
+                "insert into segment (name, title, source, criteria) "
+                "values ('old', '', '', '{\"contact.born\": {\"date\": \"today in localtime\"}}')"
+            )
+        )
+        await store.publish(connection, "segment: vip\ncriteria: {contact.tags: gold}\n")
+        await store.delete_segment(connection, "reader")
+        with pytest.raises(InvalidInput, match="date takes a period"):
+            await members.count(connection, "old")
