@@ -243,7 +243,10 @@ class Attempt:
 
     async def _is_held(self, connection: AsyncConnection) -> bool:
         """Whether the journey was paused or stopped meanwhile."""
-        held = text("select 1 from journey where id = :id and state in ('paused', 'stopped')")
+        held = text(  # one that paused itself has spent its budget; what it has paid for leaves
+            "select 1 from journey where id = :id "
+            "and (state = 'stopped' or (state = 'paused' and paused_because is null))"
+        )
         return (await connection.execute(held, {"id": self.request.journey_id})).first() is not None
 
     async def _drop(

@@ -128,7 +128,7 @@ class CohortWorkflow:
         self._told = False
         if self._state == "stopped":
             self._inputs.append(Stop("stopped"))
-        held = draining or self._state == "paused"
+        held = draining or self._state in {"paused", "spent"}
         turn = self._advance(self._changed(), paused=held)
         self._next_due = None if held else turn.next_due()
         if turn.unheard and self._listening is None:

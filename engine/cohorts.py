@@ -17,7 +17,7 @@ from core.database import Database
 from core.settings import Settings
 from engine import urgency
 from engine.cohort import CohortWorkflow
-from engine.entries import CLOSING_MARGIN, Cohort, Placed
+from engine.entries import CLOSING_MARGIN, Cohort, Placed, state_told
 from engine.rests import Rests
 from engine.versions import Version, Versions
 from engine.wire import MAIN_QUEUE, CohortStart, News, cohort_workflow_id
@@ -127,7 +127,7 @@ class Cohorts:
                 await connection.execute(
                     text(
                         "select e.id, coalesce(e.merged_from, e.contact_id) as contact_id, e.cohort_id, "
-                        "c.version_id, c.opened_at, c.broadcast, j.control, j.state "
+                        "c.version_id, c.opened_at, c.broadcast, j.control, j.state, j.paused_because "
                         "from enrollment e join cohort c on c.id = e.cohort_id "
                         "join journey j on j.id = e.journey_id where e.state = 'entering' "
                         "and case when cast(:ids as bigint[]) is null "
@@ -146,7 +146,7 @@ class Cohorts:
             known = await versions.get_all(connection, sorted({row.version_id for row in rows}))
         joins: dict[Cohort, list[list[int]]] = defaultdict(list)
         for row in rows:
-            cohort = Cohort(row.cohort_id, row.version_id, row.opened_at, row.broadcast, row.control, row.state)
+            cohort = Cohort(row.cohort_id, row.version_id, row.opened_at, row.broadcast, row.control, state_told(row))
             joins[cohort].append([row.id, ids.seed(row.contact_id)])
         placed = [Placed(cohort, known[cohort.version_id], members) for cohort, members in joins.items()]
         await self.join(database, placed)
@@ -165,8 +165,8 @@ class Cohorts:
             rows = (
                 await connection.execute(
                     text(
-                        "select c.id, j.control, j.state from cohort c join journey_version v on v.id = c.version_id "
-                        "join journey j on j.id = v.journey_id "
+                        "select c.id, j.control, j.state, j.paused_because from cohort c "
+                        "join journey_version v on v.id = c.version_id join journey j on j.id = v.journey_id "
                         "where c.state <> 'finished' and c.control < j.control and c.id <> all(:resting) limit 500"
                     ),
                     {"resting": self._unstarted.now()},
@@ -174,7 +174,9 @@ class Cohorts:
             ).all()
         if not rows:
             return 0
-        told = await asyncio.gather(*(self.inform(row.id, News(control=row.control, state=row.state)) for row in rows))
+        told = await asyncio.gather(
+            *(self.inform(row.id, News(control=row.control, state=state_told(row))) for row in rows)
+        )
         heard = []
         for row, was_there in zip(rows, told, strict=True):
             if was_there:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core import ids
@@ -58,6 +58,12 @@ class Placed:
     version: Version
     joins: list[list[int]]
     """[enrollment, seed]"""
+
+
+def state_told(journey: Row[Any]) -> str:
+    """What a cohort is told of its journey's state: one that paused itself, because its budget is `spent`, prepares no
+    message more, but those that it has paid for leave."""
+    return "spent" if journey.state == "paused" and journey.paused_because is not None else str(journey.state)
 
 
 async def reserve_ids(connection: AsyncConnection, count: int) -> list[int]:
@@ -111,7 +117,7 @@ async def _cohort_with_room(
         found = (
             await connection.execute(
                 text(
-                    "select c.id, c.opened_at, c.size, j.control, j.state from cohort c "
+                    "select c.id, c.opened_at, c.size, j.control, j.state, j.paused_because from cohort c "
                     "join journey_version v on v.id = c.version_id join journey j on j.id = v.journey_id "
                     "where c.version_id = :version and c.state = 'open' and c.size < :limit "
                     "order by c.id limit 1 for update of c"
@@ -120,21 +126,21 @@ async def _cohort_with_room(
             )
         ).first()
         if found:
-            cohort = Cohort(found.id, version_id, found.opened_at, broadcast, found.control, found.state)
+            cohort = Cohort(found.id, version_id, found.opened_at, broadcast, found.control, state_told(found))
             return cohort, settings.cohort_size - found.size
     made = (
         await connection.execute(
             text(
-                "with j as (select j.control, j.state from journey_version v "
+                "with j as (select j.control, j.state, j.paused_because from journey_version v "
                 "join journey j on j.id = v.journey_id where v.id = :version), "
                 "made as (insert into cohort (version_id, state, control, broadcast) "
                 "select :version, :state, j.control, :broadcast from j returning id, opened_at) "
-                "select made.id, made.opened_at, j.control, j.state from made, j"
+                "select made.id, made.opened_at, j.control, j.state, j.paused_because from made, j"
             ),
             {"version": version_id, "state": "closed" if broadcast else "open", "broadcast": broadcast},
         )
     ).one()
-    return Cohort(made.id, version_id, made.opened_at, broadcast, made.control, made.state), settings.cohort_size
+    return Cohort(made.id, version_id, made.opened_at, broadcast, made.control, state_told(made)), settings.cohort_size
 
 
 async def _insert(connection: AsyncConnection, version: Version, cohort: Cohort, rows: Sequence[NewRow]) -> set[int]:

@@ -36,7 +36,7 @@ class News:
     control: int = 0
     """The journey's control count, or 0 when this is not news of the journey's state."""
     state: str = ""
-    """active, paused, finishing or stopped, with `control`."""
+    """active, paused, spent (paused because its budget is), finishing or stopped, with `control`."""
     shift: "Shift | None" = None
     """Another version to go on in."""
     orders: "list[Order]" = field(default_factory=list)

@@ -301,6 +301,17 @@ async def test_pause_holds_what_waits_for_its_provider(skipping: WorkflowEnviron
     assert bench.withdrawn == []
 
 
+async def test_what_is_paid_for_leaves_when_the_budget_is_spent(skipping: WorkflowEnvironment, bench: Bench) -> None:
+    async with bench.at_work(skipping.client):
+        handle = await held_up(skipping, bench)
+        await handle.signal(CohortWorkflow.inform, News(control=2, state="spent"))
+        await skipping.sleep(timedelta(days=2))
+        assert sorted(bench.sent) == [(1, 1), (2, 1)]
+        await handle.signal(CohortWorkflow.inform, News(control=3, state="active"))
+        await handle.result()
+    assert sorted(bench.sent) == [(1, 1), (1, 4), (2, 1), (2, 4)]
+
+
 async def test_pause_while_a_letter_is_prepared_holds_it(skipping: WorkflowEnvironment, bench: Bench) -> None:
     bench.prepared.clear()
     async with bench.at_work(skipping.client):
@@ -345,10 +356,11 @@ async def test_continue_as_new_takes_along_what_a_pause_holds(
     async def tick() -> None:
         await asyncio.sleep(0.05)
 
-    bench.slow = {1: 0.2, 2: 0.2}
+    bench.slow = {1: 4.0, 2: 4.0}
     async with bench.at_work(brief_histories.client):
         handle = await start(brief_histories, 2, closes_in=0)
         first_run = (await handle.describe()).run_id
+        await until(lambda: not bench.slow, tick)
         await handle.signal(CohortWorkflow.inform, News(control=2, state="paused"))
         latest = brief_histories.client.get_workflow_handle(handle.id)
         event = 0
