@@ -4,51 +4,35 @@ Webhooks, bounces that came by mail, receipts of an SMSC and replies all pass th
 late, or before its predecessor: a key that was seen changes nothing, and states only move forward.
 """
 
-import hashlib
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from channels import health, undelivered
+from channels import health, matching, sparing, telling, undelivered
 from channels.health import Tally
+from channels.matching import Found, Known
 from channels.provider import Report, ReportKind
-from contacts import consents, identities, suppressions
-from core import answers, eventlog, links
-from core.clock import now
+from channels.sparing import USUAL, SoftLimit
+from contacts import identities
 from core.database import driver
 from core.schema.messages import MessageState
-from core.settings import Settings
 
-EVENTS = {
-    ReportKind.DELIVERED: "message.delivered",
-    ReportKind.SOFT_BOUNCED: "message.bounced",
-    ReportKind.BOUNCED: "message.bounced",
-    ReportKind.COMPLAINED: "message.complained",
-    ReportKind.UNSUBSCRIBED: "message.unsubscribed",
-    ReportKind.OPENED: "message.opened",
-    ReportKind.CLICKED: "message.clicked",
-    ReportKind.ANSWERED: "message.replied",
-    ReportKind.PRESSED: "voice.pressed",
-}
-"""The event of the log that tells journeys and segments of a report; DEFERRED and UNKNOWN are only kept."""
+__all__ = ["SoftLimit", "Taken", "refused_addresses", "take"]
+
 STATES = {
     ReportKind.DELIVERED: MessageState.DELIVERED,
     ReportKind.SOFT_BOUNCED: MessageState.BOUNCED,
     ReportKind.BOUNCED: MessageState.BOUNCED,
 }
-SUPPRESSED = {ReportKind.BOUNCED: "bounced", ReportKind.COMPLAINED: "complained"}
-"""Reports after which the address must not be used again, and the reason."""
 _CAME_BACK = frozenset({ReportKind.SOFT_BOUNCED, ReportKind.BOUNCED})
 _REASON_LIMIT = 500
 _DETAILS_LIMIT = 10_000
-_LOOK_BACK = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,43 +45,12 @@ class Taken:
     """New ones that belong to no message in the ledger."""
 
 
-@dataclass(frozen=True, slots=True)
-class SoftLimit:
-    """How many messages may come back softly before their address is suppressed."""
-
-    bounces: int = 5
-    within: timedelta = timedelta(days=30)
-
-    @classmethod
-    def of(cls, settings: Settings) -> "SoftLimit":
-        """As this installation has it."""
-        return cls(settings.soft_bounces, timedelta(days=settings.soft_bounce_days))
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A message that a report is about."""
-
-    id: UUID
-    created_at: datetime
-    contact_id: int
-    channel: str
-    purpose: str
-    address: str | None
-    present: bool
-    """Whether the contact still exists."""
-    earlier: bool
-    """Whether another provider has it by now."""
-    about: dict[str, str]
-    """Journey, step and template, by name, where there are any."""
-
-
 async def take(
     connection: AsyncConnection,
     provider_id: int,
     reports: Sequence[Report],
     raw: bytes | None = None,
-    limit: SoftLimit = SoftLimit(),
+    limit: SoftLimit = USUAL,
 ) -> Taken:
     """Write reports down: in the history of their message, on its row, in suppressions and consents, in the event log.
 
@@ -111,10 +64,10 @@ async def take(
         limit: how many soft bounces an address may have.
     """
     await identities.hold_off_erasure(connection)
-    fresh = await _unseen(connection, provider_id, reports)
+    fresh = await matching.unseen(connection, provider_id, reports)
     if not fresh:
         return Taken(0, 0)
-    known = await _messages(connection, provider_id, fresh)
+    known = await matching.messages(connection, provider_id, fresh)
     pairs = [(report, known.get(report.message_id or report.provider_message_id)) for report in fresh]
     await _keep(connection, provider_id, pairs, raw)
     found = [(report, message) for report, message in pairs if message is not None]
@@ -122,12 +75,12 @@ async def take(
     told = [(report, message) for report, message in found if not (message.earlier and report.kind in _CAME_BACK)]
     await _advance(connection, told)
     await _count(connection, provider_id, found)
-    await _spare_addresses(connection, found)
-    await _spare_the_often_full(connection, found, limit)
+    await sparing.spare_addresses(connection, found)
+    await sparing.spare_the_often_full(connection, found, limit)
     softly = [message.id for report, message in told if report.kind is ReportKind.SOFT_BOUNCED]
     await undelivered.came_back(connection, provider_id, softly)
-    await _withdraw(connection, found)
-    await _tell(connection, told)
+    await sparing.withdraw(connection, found)
+    await telling.tell(connection, told)
     return Taken(len(fresh), len(fresh) - len(found))
 
 
@@ -150,88 +103,14 @@ async def refused_addresses(
     reports = [
         Report(ReportKind.BOUNCED, f"refused:{number}", at, number, reason=why) for number, why in refusals.items()
     ]
-    fresh = await _unseen(connection, provider_id, reports)
+    fresh = await matching.unseen(connection, provider_id, reports)
     if not fresh:
         return
-    known = await _messages(connection, provider_id, fresh)
+    known = await matching.messages(connection, provider_id, fresh)
     found = [(report, known[report.message_id]) for report in fresh if report.message_id in known]
     await _keep(connection, provider_id, found, None)
-    await _spare_addresses(connection, found)
-    await _tell(connection, found)
-
-
-_SEE = """
-insert into delivery_report_key (provider_id, key) select %(provider)s, unnest(%(keys)s::bytea[])
-on conflict do nothing returning key
-"""
-
-
-async def _unseen(connection: AsyncConnection, provider_id: int, reports: Sequence[Report]) -> list[Report]:
-    """Those that did not come before, each once. Locked in one order, so that two hooks never wait for each other."""
-    by_key = {_digest(report): report for report in reversed(reports)}
-    values = {"provider": provider_id, "keys": sorted(by_key)}
-    rows = await (await driver(connection)).execute(_SEE, values)
-    unseen = {bytes(row[0]) for row in await rows.fetchall()}
-    return [report for key, report in reversed(by_key.items()) if key in unseen]
-
-
-def _digest(report: Report) -> bytes:
-    return hashlib.sha256(f"{report.kind}\0{report.key}".encode()).digest()[:16]
-
-
-_ABOUT = """
-select m.id, {own}.provider_message_id, m.created_at, m.contact_id, m.channel, m.purpose, m.address, c.id is not null,
-    m.provider_id <> %(provider)s, j.name, v.plan #>> array['steps', m.step::text, 'id'], t.name
-from {rows}
-left join contact c on c.id = m.contact_id
-left join journey_version v on v.id = m.version_id left join journey j on j.id = v.journey_id
-left join template_version tv on tv.id = m.template_version_id left join template t on t.id = tv.template_id
-where {own}.provider_id = %(provider)s and (m.id = any(%(ids)s) or {own}.provider_message_id = any(%(theirs)s))
-"""
-_MESSAGES = _ABOUT.format(own="m", rows="message m")
-_HAD = _ABOUT.format(
-    own="w", rows="message_watch w join message m on m.id = w.message_id and m.created_at = w.created_at"
-)
-"""Messages that the provider has had, as long as that is known."""
-
-
-async def _messages(
-    connection: AsyncConnection, provider_id: int, reports: Sequence[Report]
-) -> dict[UUID | str | None, _Known]:
-    """The messages that reports are about, by our id and by the provider's."""
-    found = await _asked(connection, _MESSAGES, provider_id, reports)
-    unknown = [one for one in reports if (one.message_id or one.provider_message_id) not in found]
-    return await _asked(connection, _HAD, provider_id, unknown) | found if unknown else found
-
-
-async def _asked(
-    connection: AsyncConnection, statement: str, provider_id: int, reports: Iterable[Report]
-) -> dict[UUID | str | None, _Known]:
-    values = {
-        "provider": provider_id,
-        "ids": list({report.message_id for report in reports if report.message_id}),
-        "theirs": list({r.provider_message_id for r in reports if r.provider_message_id and not r.message_id}),
-    }
-    rows = await (await driver(connection)).execute(statement, values)
-    found: dict[UUID | str | None, _Known] = {}
-    for (
-        number,
-        theirs,
-        created_at,
-        contact,
-        channel,
-        purpose,
-        address,
-        present,
-        earlier,
-        *names,
-    ) in await rows.fetchall():
-        about = {key: name for key, name in zip(("journey", "step", "template"), names, strict=True) if name}
-        known = _Known(number, created_at, contact, channel, purpose, address, present, earlier, about)
-        found[number] = known
-        if theirs is not None:
-            found[theirs] = known
-    return found
+    await sparing.spare_addresses(connection, found)
+    await telling.tell(connection, found)
 
 
 _KEEP = """
@@ -245,7 +124,7 @@ from unnest(%(ats)s::timestamptz[], %(messages)s::uuid[], %(contacts)s::bigint[]
 
 
 async def _keep(
-    connection: AsyncConnection, provider_id: int, pairs: Sequence[tuple[Report, _Known | None]], raw: bytes | None
+    connection: AsyncConnection, provider_id: int, pairs: Sequence[tuple[Report, Known | None]], raw: bytes | None
 ) -> None:
     """Into the history. Of an erased contact nothing personal is kept: neither words nor the raw hook."""
     quiet = [message is not None and not message.present for _, message in pairs]
@@ -296,7 +175,7 @@ where m.id = n.id and m.created_at = n.created_at
 """
 
 
-async def _count(connection: AsyncConnection, provider_id: int, found: Sequence[tuple[Report, _Known]]) -> None:
+async def _count(connection: AsyncConnection, provider_id: int, found: Sequence[Found]) -> None:
     """What the provider's health is judged by."""
     kinds = Counter(report.kind for report, _ in found)
     undelivered = kinds[ReportKind.BOUNCED] + kinds[ReportKind.SOFT_BOUNCED]
@@ -306,7 +185,7 @@ async def _count(connection: AsyncConnection, provider_id: int, found: Sequence[
 _ON_THE_ROW = frozenset({*STATES, ReportKind.OPENED, ReportKind.CLICKED})
 
 
-async def _advance(connection: AsyncConnection, found: Sequence[tuple[Report, _Known]]) -> None:
+async def _advance(connection: AsyncConnection, found: Sequence[Found]) -> None:
     rows = [
         (report, message)
         for report, message in found
@@ -327,96 +206,3 @@ async def _advance(connection: AsyncConnection, found: Sequence[tuple[Report, _K
 
 def _reason(report: Report) -> str | None:
     return report.reason[:_REASON_LIMIT] or None
-
-
-async def _spare_addresses(connection: AsyncConnection, found: Sequence[tuple[Report, _Known]]) -> None:
-    """Suppress the addresses that came back for good, and those of people who complained."""
-    wanted: dict[tuple[str, str], set[str]] = {}
-    for report, message in found:
-        if report.kind in SUPPRESSED and message.address:
-            wanted.setdefault((message.channel, SUPPRESSED[report.kind]), set()).add(message.address)
-    for (channel, reason), addresses in sorted(wanted.items()):
-        await suppressions.suppress(connection, channel, sorted(addresses), reason)
-
-
-_OFTEN = """
-select m.channel, m.address, count(distinct m.id)
-from delivery_report r join message m on m.id = r.message_id
-where r.contact_id = any(%(contacts)s) and r.kind = 'soft_bounced' and r.received_at > now() - %(within)s
-    and m.address = any(%(addresses)s)
-group by m.channel, m.address having count(distinct m.id) >= %(bounces)s order by 1, 2
-"""
-
-
-async def _spare_the_often_full(
-    connection: AsyncConnection, found: Sequence[tuple[Report, _Known]], limit: SoftLimit
-) -> None:
-    """Suppress addresses whose messages keep coming back softly: several messages, not several reports of one."""
-    soft = [message for report, message in found if report.kind is ReportKind.SOFT_BOUNCED and message.address]
-    if not soft:
-        return
-    values = {
-        "contacts": list({message.contact_id for message in soft}),
-        "addresses": list({message.address for message in soft}),
-        "within": limit.within,
-        "bounces": limit.bounces,
-    }
-    rows = await (await driver(connection)).execute(_OFTEN, values)
-    for channel, address, count in await rows.fetchall():
-        note = f"{count} soft bounces within {limit.within.days} days"
-        await suppressions.suppress(connection, channel, [address], "bounced", note)
-
-
-async def _withdraw(connection: AsyncConnection, found: Sequence[tuple[Report, _Known]]) -> None:
-    """Who unsubscribed by the provider's own link, or complained, has withdrawn the consent of that message."""
-    for report, message in found:
-        if report.kind in {ReportKind.UNSUBSCRIBED, ReportKind.COMPLAINED} and message.present:
-            evidence = {"message": str(message.id), "report": report.key[:200]}
-            await consents.record(
-                connection,
-                [message.contact_id],
-                message.channel,
-                message.purpose,
-                False,
-                "provider",
-                evidence,
-                report.at,
-            )
-
-
-async def _tell(connection: AsyncConnection, found: Sequence[tuple[Report, _Known]]) -> None:
-    told = [(report, message) for report, message in found if message.present and report.kind in EVENTS]
-    if not told:
-        return
-    moment = now()
-    numbers = await eventlog.name_ids(connection, [EVENTS[report.kind] for report, _ in told])
-    await eventlog.append(
-        connection,
-        [
-            eventlog.NewEvent(
-                message.contact_id,
-                numbers[EVENTS[report.kind]],
-                _in_the_log(report.at, moment),
-                msgspec.json.encode(_properties(report, message)),
-            )
-            for report, message in told
-        ],
-    )
-
-
-def _in_the_log(at: datetime, moment: datetime) -> datetime:
-    """When the log says it happened: a provider's clock may be wrong by years, and the log has no place for that."""
-    return max(min(at, moment), moment - _LOOK_BACK)
-
-
-def _properties(report: Report, message: _Known) -> dict[str, Any]:
-    own: dict[str, Any] = {"message": str(message.id), "channel": message.channel, **message.about}
-    if EVENTS[report.kind] == "message.bounced":
-        own["permanent"] = report.kind is ReportKind.BOUNCED
-    if report.kind is ReportKind.ANSWERED:
-        own["answer"] = answers.plain(str(report.details.get("text", "")))
-    if report.kind is ReportKind.CLICKED and "url" in report.details:
-        own["url"] = links.normal(str(report.details["url"]))
-    if report.kind is ReportKind.UNSUBSCRIBED:
-        own["purpose"] = message.purpose
-    return {**report.details, **own}
