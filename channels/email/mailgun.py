@@ -150,7 +150,7 @@ def _report(event: Any, at: datetime) -> Report:
     if mapping(event.get("client-info")).get("bot"):
         details["machine"] = True
     number = our_id(mapping(event.get("user-variables")).get(METADATA))
-    key = text(event.get("id")) or f"{theirs}:{word}:{event.get('timestamp')}"
+    key = text(event.get("id")) or f"{theirs}:{word}:{text(event.get('timestamp'))}"
     who = text(event.get("recipient")) or None
     reason = words if kind is not ReportKind.UNKNOWN else f"{word} {words}".strip()
     return Report(kind, key, moment(event.get("timestamp"), at), number, theirs, who, reason, details)

@@ -170,7 +170,7 @@ def _report(event: Any, at: datetime) -> Report:
         details["machine"] = True
     number = our_id(event.get(METADATA))
     theirs = text(event.get("sg_message_id")).partition(".")[0] or None
-    key = text(event.get("sg_event_id")) or f"{theirs}:{word}:{event.get('timestamp')}:{event.get('email')}"
+    key = text(event.get("sg_event_id")) or f"{theirs}:{word}:{text(event.get('timestamp'))}:{text(event.get('email'))}"
     who = text(event.get("email")) or None
     reason = reason if kind is not ReportKind.UNKNOWN else f"{word} {reason}".strip()
     return Report(kind, key, moment(event.get("timestamp"), at), number, theirs, who, reason, details)

@@ -19,6 +19,7 @@ from channels.email.vendor import (
     Call,
     VendorProvider,
     VendorUrl,
+    items,
     mapping,
     moment,
     our_id,
@@ -156,9 +157,9 @@ def _reports(word: str, event: Any, at: datetime) -> list[Report]:
     number = our_id(tags[0]) if isinstance(tags, list) and tags else None
     theirs = text(mail.get("messageId")) or None
     when = moment(body.get("timestamp"), at)
-    key = text(body.get("feedbackId")) or f"{theirs}:{word}:{body.get('timestamp')}:{body.get('link', '')}"
+    key = text(body.get("feedbackId")) or f"{theirs}:{word}:{text(body.get('timestamp'))}:{text(body.get('link'))}"
     if word == "Bounce":
-        return [_bounce(body, mapping(one), key, when, number, theirs) for one in body.get("bouncedRecipients") or []]
+        return [_bounce(body, mapping(one), key, when, number, theirs) for one in items(body.get("bouncedRecipients"))]
     kind = WORDS.get(word, ReportKind.UNKNOWN)
     if kind is ReportKind.COMPLAINED and body.get("complaintFeedbackType") == "not-spam":
         kind = ReportKind.UNKNOWN

@@ -14,6 +14,7 @@ import httpx
 import prometheus_client
 import structlog
 
+from channels.email.inbound.letters import storable
 from channels.provider import Letter, Outcome, Receipt
 from core.addresses import is_loopback
 from core.clock import now
@@ -306,9 +307,14 @@ def mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def items(value: object) -> list[Any]:
+    """A JSON list; an empty one in the place of anything else."""
+    return value if isinstance(value, list) else []
+
+
 def text(value: object, limit: int = 500) -> str:
-    """A text of a JSON answer; empty in the place of null."""
-    return "" if value is None else str(value)[:limit]
+    """A text of a JSON answer, fit to be stored; empty in the place of null."""
+    return "" if value is None else storable(str(value)[:limit])
 
 
 def _said(answer: Answer) -> str:
