@@ -13,7 +13,7 @@ import dns.message
 import dns.rcode
 import dns.rrset
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -251,9 +251,13 @@ def test_signatures_that_do_not_hold(source: bytes, keys: dict[str, list[str]], 
     assert (told.level, words in told.message) == ("problem", True), told
 
 
+GOOD_LETTER = _signed()
+
+
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.text(max_size=50))
 def test_any_signature_is_looked_at_without_an_error(value: bytes, record: str) -> None:
-    for source in (b"DKIM-Signature: d=a.example; s=s;" + value + b"\r\n\r\nx", _signed().replace(b"bh=", value)):
+    for source in (b"DKIM-Signature: d=a.example; s=s;" + value + b"\r\n\r\nx", GOOD_LETTER.replace(b"bh=", value)):
         of_signatures(source, {"s._domainkey.a.example": [record], "r1._domainkey.good.example": [record]})
 
 
