@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from channels.email import dkim
-from channels.email.checking import GMAIL_CLIP, Records, of_html, of_letter, of_records, of_signatures
+from channels.email.checking import GMAIL_CLIP, of_html, of_letter, of_signatures
 from channels.email.cli import app
+from channels.email.domains import Records, of_records
 
 KEY = "v=DKIM1; k=rsa; p=" + "A" * 392
 GOOD = {
