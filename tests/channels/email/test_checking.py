@@ -244,6 +244,7 @@ OTHER = {"r1._domainkey.good.example": [dkim.dns_record(dkim.generate("rsa"))]}
         (_signed(), {"r1._domainkey.good.example": KEYS["e1._domainkey.good.example"]}, "two kinds"),
         (_signed().replace(b"a=rsa-sha256", b"a=rsa-sha1"), KEYS, "algorithm"),
         (_signed(include_headers=[b"from"]).replace(b"h=from", b"h=date"), KEYS, "does not sign From"),
+        (_signed().replace(b"bh=", b"l=" + b"9" * 5000 + b"; bh="), KEYS, "the headers were changed"),
         (b"DKIM-Signature: v=1; d=../x; s=1\r\n" + UNSIGNED.encode(), KEYS, "names no key"),
     ],
 )
