@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from channels import compilation
-from channels.email import checking, dkim
+from channels.email import checking, dkim, domains
 from core import cli
 from core.errors import Conflict, InvalidInput, Unavailable
 
@@ -66,12 +66,12 @@ def _findings(what: str, selectors: list[str], resolver: str | None) -> list[che
     if "/" in what or not re.fullmatch(r"[\w-]+(\.[\w-]+)+", what):
         raise InvalidInput(f"there is no file {what}, and it is no domain")
     domain = what.lower() if what.isascii() else idna.encode(what, uts46=True).decode()
-    return checking.of_records(domain, asyncio.run(checking.lookup(domain, selectors, server)))
+    return domains.of_records(domain, asyncio.run(domains.lookup(domain, selectors, server)))
 
 
 def _signatures(source: bytes, server: tuple[str, int] | None) -> list[checking.Finding]:
     try:
-        return checking.of_signatures(source, asyncio.run(checking.keys(source, server)))
+        return checking.of_signatures(source, asyncio.run(domains.keys(source, server)))
     except Unavailable as error:
         return [checking.Finding("DKIM", "warning", f"signatures were not verified: {error}", "try again online")]
 

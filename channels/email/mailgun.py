@@ -10,19 +10,10 @@ from secrets import token_hex
 from typing import Any
 
 from channels.email import addresses, mime
+from channels.email.answers import METADATA, Answer, mapping, moment, our_id, refusal, text
 from channels.email.inbound.bounces import kind_of
-from channels.email.vendor import (
-    METADATA,
-    Answer,
-    Call,
-    VendorProvider,
-    VendorUrl,
-    mapping,
-    moment,
-    our_id,
-    refusal,
-    text,
-)
+from channels.email.vendor import Call, VendorProvider
+from channels.email.vendorurl import VendorUrl
 from channels.provider import Forged, Hook, Letter, Receipt, Report, ReportKind
 from core.errors import InvalidInput, Problem
 from core.settings import Settings
@@ -150,7 +141,7 @@ def _report(event: Any, at: datetime) -> Report:
     if mapping(event.get("client-info")).get("bot"):
         details["machine"] = True
     number = our_id(mapping(event.get("user-variables")).get(METADATA))
-    key = text(event.get("id")) or f"{theirs}:{word}:{event.get('timestamp')}"
+    key = text(event.get("id")) or f"{theirs}:{word}:{text(event.get('timestamp'))}"
     who = text(event.get("recipient")) or None
     reason = words if kind is not ReportKind.UNKNOWN else f"{word} {words}".strip()
     return Report(kind, key, moment(event.get("timestamp"), at), number, theirs, who, reason, details)

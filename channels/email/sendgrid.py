@@ -11,19 +11,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from channels.email import addresses
+from channels.email.answers import METADATA, Answer, mapping, moment, our_id, refusal, text
 from channels.email.inbound.bounces import kind_of
-from channels.email.vendor import (
-    METADATA,
-    Answer,
-    Call,
-    VendorProvider,
-    VendorUrl,
-    mapping,
-    moment,
-    our_id,
-    refusal,
-    text,
-)
+from channels.email.vendor import Call, VendorProvider
+from channels.email.vendorurl import VendorUrl
 from channels.provider import Forged, Hook, Letter, Receipt, Report, ReportKind
 from core.errors import InvalidInput, Problem
 from core.settings import Settings
@@ -170,7 +161,7 @@ def _report(event: Any, at: datetime) -> Report:
         details["machine"] = True
     number = our_id(event.get(METADATA))
     theirs = text(event.get("sg_message_id")).partition(".")[0] or None
-    key = text(event.get("sg_event_id")) or f"{theirs}:{word}:{event.get('timestamp')}:{event.get('email')}"
+    key = text(event.get("sg_event_id")) or f"{theirs}:{word}:{text(event.get('timestamp'))}:{text(event.get('email'))}"
     who = text(event.get("email")) or None
     reason = reason if kind is not ReportKind.UNKNOWN else f"{word} {reason}".strip()
     return Report(kind, key, moment(event.get("timestamp"), at), number, theirs, who, reason, details)

@@ -10,21 +10,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from channels.email import mime
+from channels.email.answers import METADATA, Answer, items, mapping, moment, our_id, refusal, text
 from channels.email.inbound.bounces import kind_of
 from channels.email.sigv4 import signed
 from channels.email.sns import Sns
-from channels.email.vendor import (
-    METADATA,
-    Answer,
-    Call,
-    VendorProvider,
-    VendorUrl,
-    mapping,
-    moment,
-    our_id,
-    refusal,
-    text,
-)
+from channels.email.vendor import Call, VendorProvider
+from channels.email.vendorurl import VendorUrl
 from channels.provider import Hook, Letter, Outcome, Receipt, Report, ReportKind
 from core.errors import InvalidInput, Problem
 from core.settings import Settings
@@ -156,9 +147,9 @@ def _reports(word: str, event: Any, at: datetime) -> list[Report]:
     number = our_id(tags[0]) if isinstance(tags, list) and tags else None
     theirs = text(mail.get("messageId")) or None
     when = moment(body.get("timestamp"), at)
-    key = text(body.get("feedbackId")) or f"{theirs}:{word}:{body.get('timestamp')}:{body.get('link', '')}"
+    key = text(body.get("feedbackId")) or f"{theirs}:{word}:{text(body.get('timestamp'))}:{text(body.get('link'))}"
     if word == "Bounce":
-        return [_bounce(body, mapping(one), key, when, number, theirs) for one in body.get("bouncedRecipients") or []]
+        return [_bounce(body, mapping(one), key, when, number, theirs) for one in items(body.get("bouncedRecipients"))]
     kind = WORDS.get(word, ReportKind.UNKNOWN)
     if kind is ReportKind.COMPLAINED and body.get("complaintFeedbackType") == "not-spam":
         kind = ReportKind.UNKNOWN

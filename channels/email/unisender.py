@@ -8,18 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from channels.email import addresses
-from channels.email.vendor import (
-    METADATA,
-    Answer,
-    Call,
-    VendorProvider,
-    VendorUrl,
-    mapping,
-    moment,
-    our_id,
-    refusal,
-    text,
-)
+from channels.email.answers import METADATA, Answer, items, mapping, moment, our_id, refusal, text
+from channels.email.vendor import Call, VendorProvider
+from channels.email.vendorurl import VendorUrl
 from channels.provider import Forged, Hook, Letter, Outcome, Receipt, Report, ReportKind
 from core.errors import InvalidInput
 from core.settings import Settings
@@ -136,7 +127,7 @@ async def read_webhook(url: str, hook: Hook) -> list[Report]:
     users = data.get("events_by_user")
     if not isinstance(users, list):
         raise InvalidInput("UniSender Go sends an object with events_by_user")
-    events = [mapping(event) for user in users for event in mapping(user).get("events") or []]
+    events = [mapping(event) for user in users for event in items(mapping(user).get("events"))]
     reports = [_report(event, hook.received_at) for event in events]
     return [report for report in reports if report is not None]
 
@@ -167,7 +158,7 @@ def _report(event: Any, at: datetime) -> Report | None:
     details = {"url": text(data.get("url"), 2000)} if kind is ReportKind.CLICKED else {}
     theirs = text(data.get("job_id")) or None
     who = text(data.get("email")) or None
-    key = f"{theirs}:{who}:{word}:{data.get('event_time')}:{details.get('url', '')}"
+    key = f"{theirs}:{who}:{word}:{text(data.get('event_time'))}:{details.get('url', '')}"
     words = reason if kind is not ReportKind.UNKNOWN else f"{word} {reason}".strip()
     number = our_id(mapping(data.get("metadata")).get(METADATA))
     return Report(kind, key, moment(data.get("event_time"), at), number, theirs, who, words, details)

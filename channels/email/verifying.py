@@ -64,7 +64,7 @@ def fault(source: bytes, signature: Signature, records: Sequence[str]) -> str | 
         return "it does not sign From"
     of_head, _, of_body = said.get("c", "simple").lower().partition("/")
     content = relaxed_body(body) if of_body == "relaxed" else _simple_body(body)
-    if said.get("l", "").isdecimal():
+    if re.fullmatch(r"[0-9]{1,12}", said.get("l", "")):
         content = content[: int(said["l"])]
     if base64.b64encode(hashlib.sha256(content).digest()).decode() != said.get("bh"):
         return "the body was changed after it was signed"

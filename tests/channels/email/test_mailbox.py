@@ -12,7 +12,7 @@ from uuid import UUID
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from channels.email import checking, open_mailbox
@@ -211,6 +211,7 @@ _ODD = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(_HEADERS), _ODD), min_size=1, max_size=5))
 def test_whatever_stands_in_the_headers_a_letter_can_be_opened(headers: list[tuple[str, list[str]]]) -> None:
     lines = [f"{name}: {''.join(value)}\r\n" for name, value in headers]

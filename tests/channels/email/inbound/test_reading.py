@@ -7,7 +7,7 @@ from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from channels.email.inbound import Incoming
@@ -242,6 +242,7 @@ _ODD_PAGES = (
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.sampled_from(_ODD_PAGES), st.text(max_size=20)), max_size=20))
 def test_any_page_is_read_without_an_error(pieces: list[str]) -> None:
     source = samples.REPLY.format(to=REPLY, text="".join(pieces).replace("\r", "")).replace("text/plain", "text/html")
@@ -258,6 +259,7 @@ def test_whatever_a_letter_calls_its_charset_it_is_read(charset: str) -> None:
     assert report.details["text"] == "yes"
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["Content-Type", "Content-Disposition", "Content-Transfer-Encoding", "To", "Subject"]), st.text()
 )

@@ -10,7 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from channels.email.vendor import Answer, Call, VendorProvider
+from channels.email.answers import Answer
+from channels.email.vendor import Call, VendorProvider
 from channels.provider import Attachment, EmailProvider, Letter, Outcome
 from channels.registry import SCHEMES, scheme_of
 from core.errors import InvalidInput, Misconfigured, Unavailable
