@@ -4,17 +4,22 @@ A command's module is imported when that command is asked for: all of them toget
 that is Temporal and the API, which a list of contacts does not need.
 """
 
+import atexit
 import os
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from core.terminal import plain_errors
+
+_TEMPORAL = "temporalio.bridge.temporal_sdk_bridge"
 
 
 @dataclass(frozen=True)
@@ -142,10 +147,35 @@ def root(
 
 
 def main() -> None:
-    """The console script `kaskad`."""
+    """Run a command; ends with SystemExit."""
     with plain_errors():
         app()
 
 
+def script() -> None:
+    """The console script `kaskad`.
+
+    Threads of Temporal's client that are not Python's may still hold objects of Python. One that gives such an object
+    back while the interpreter takes itself apart aborts the process, whose work was done: one command of 24 ended so on
+    a busy machine. So the interpreter is not taken apart where that client was loaded.
+    """
+    try:
+        main()
+    except SystemExit as end:
+        if _TEMPORAL in sys.modules:
+            _leave(end.code)
+        raise
+
+
+def _leave(code: str | int | None) -> NoReturn:
+    if isinstance(code, str):
+        sys.stderr.write(f"{code}\n")
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # whoever read it has gone
+            stream.flush()
+    os._exit(code if isinstance(code, int) else bool(code))
+
+
 if __name__ == "__main__":
-    main()
+    script()

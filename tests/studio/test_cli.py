@@ -108,3 +108,31 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     for name in COMMANDS:
         assert f" {name} " in said
+
+
+_WITH_TEMPORAL = """
+import atexit, os
+import temporalio.bridge.temporal_sdk_bridge
+from studio import cli
+class Late:
+    def __del__(self, write=os.write):
+        write(1, b"taken apart")
+late = Late()
+atexit.register(print, "left")
+cli.script()
+"""
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["up", "--role", "nobody"], 2)])
+def test_an_interpreter_with_temporal_in_it_is_left_and_not_taken_apart(words: list[str], code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _WITH_TEMPORAL, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stdout.endswith("left\n")
+    assert "no such role: nobody" in done.stderr if code else "Usage: " in done.stdout
