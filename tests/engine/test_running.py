@@ -335,7 +335,7 @@ async def test_a_winner_takes_everybody_who_comes_later(here: Installation) -> N
         await here.outcome("ab", contact)
     rows = await here.run(
         "select v.via, count(*) from step_visit v join enrollment e on e.id = v.enrollment_id "
-        "where via ~ '^arm' and e.contact_id = any(:late) group by 1", late=late)  # fmt: skip
+        "where via ~ '^(arm|won)' and e.contact_id = any(:late) group by 1", late=late)  # fmt: skip
     assert {row.via for row in rows} == {"won:b", "arm:holdout"}
 
 
