@@ -20,7 +20,6 @@ from journeys.tokens import (
     Batch,
     Due,
     Ended,
-    Finish,
     Heard,
     Held,
     Input,
@@ -34,6 +33,8 @@ from journeys.tokens import (
     Went,
     branched,
     branches_of,
+    finish,
+    give_up,
     next_end,
 )
 
@@ -120,7 +121,7 @@ def _apply(plan: Plan, turn: Turn, now: float, item: Input) -> None:
         case Stop(outcome):
             for enrollment, branch in list(turn.tokens):
                 if branch == 0:
-                    _finish(turn, enrollment, now, outcome)
+                    turn.finished.append(finish(turn.tokens, enrollment, now, outcome))
         case Heard():
             _hear(plan, turn, item, now)
         case Went() | Due() | Held() | Ended():
@@ -153,7 +154,7 @@ def _act_ended(plan: Plan, turn: Turn, key: Key, item: Went | Due | Held | Ended
             turn.tokens[key] = token._replace(phase="held", due=until)
             _note_wait(turn, key, until)
         case Ended(enrollment, _, outcome):
-            _finish(turn, enrollment, now, outcome)
+            turn.finished.append(finish(turn.tokens, enrollment, now, outcome))
 
 
 def _wait_as_found(plan: Plan, turn: Turn, key: Key, found: Due, now: float) -> None:
@@ -187,7 +188,7 @@ def _hear(plan: Plan, turn: Turn, news: Heard, now: float) -> None:
     subscription = plan.subscriptions[number]
     keys = branches_of(turn.tokens, news.enrollment)
     if keys and subscription.role in {"goal", "exit"}:
-        _finish(turn, news.enrollment, now, subscription.outcome)
+        turn.finished.append(finish(turn.tokens, news.enrollment, now, subscription.outcome))
         return
     for key in keys:
         token = turn.tokens[key]
@@ -271,7 +272,7 @@ def _settle(plan: Plan, turn: Turn, now: float) -> None:
             continue
         moves[key[0]] = moves.get(key[0], 0) + 1
         if moves[key[0]] > _MOST_MOVES:
-            _finish(turn, key[0], now, ENDLESS)
+            turn.finished.append(finish(turn.tokens, key[0], now, ENDLESS))
             continue
         acts, more = _enter(plan.steps[ready.step], plan, turn, key, now)
         front += reversed(more)
@@ -315,7 +316,7 @@ def _enter(  # noqa: PLR0911 - one line a kind
         case JoinStep():
             return False, _join(step, plan, turn, key, now)
         case End():
-            _finish(turn, key[0], now, step.outcome)
+            turn.finished.append(finish(turn.tokens, key[0], now, step.outcome))
             return False, []
         case Send(if_overdue="skip") if token.late > OVERDUE_SECONDS / plan.hasten:
             _arrive(turn, key, step.next, now, "overdue")
@@ -371,7 +372,7 @@ def _join(step: JoinStep, plan: Plan, turn: Turn, key: Key, now: float) -> list[
     heard = (*trunk.heard, *(one for one in token.heard if one not in inside and one not in trunk.heard))
     if left and step.mode == "first":
         for one in left:
-            _give_up(turn, (enrollment, one))
+            give_up(turn.tokens, (enrollment, one))
         left = ()
     late = max(trunk.late, token.late)
     turn.tokens[parent] = trunk._replace(branches=left, heard=heard, late=late)
@@ -385,12 +386,6 @@ def _subscriptions(plan: Plan, begin: int, end: int) -> set[int]:
     """What the waits between a fork and its join listen to: of no interest once the branches have met."""
     waits = (step for step in plan.steps[begin:end] if isinstance(step, Wait))
     return {way.subscription for step in waits for way in step.until}
-
-
-def _give_up(turn: Turn, key: Key) -> None:
-    """Take a branch away, with the branches it has itself."""
-    for branch in turn.tokens.pop(key).branches:
-        _give_up(turn, (key[0], branch))
 
 
 def _arrive(turn: Turn, key: Key, step: int, now: float, via: str, *, forget: bool = False) -> None:
@@ -416,10 +411,3 @@ def _note_wait(turn: Turn, key: Key, ends: float | None) -> None:
         turn.stirred[enrollment] = None
         ends = next_end(turn.tokens, enrollment)
     turn.waits.append(Waiting(enrollment, trunk.visit, ends))
-
-
-def _finish(turn: Turn, enrollment: int, now: float, outcome: str) -> None:
-    visit = turn.tokens[enrollment, 0].visit
-    for key in branches_of(turn.tokens, enrollment):
-        del turn.tokens[key]
-    turn.finished.append(Finish(enrollment, visit, now, outcome))

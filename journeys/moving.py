@@ -19,7 +19,7 @@ from journeys import canonical
 from journeys.graph import successors
 from journeys.machine import due_time
 from journeys.plan import Choose, Join, Parallel, Plan, Split, Step, Wait
-from journeys.tokens import Finish, Held, Input, Key, Token, Tokens, Visit, Went, branches_of
+from journeys.tokens import Finish, Held, Input, Key, Token, Tokens, Visit, Went, branches_of, finish, give_up
 
 END = "end"
 """In a placement: who stands there leaves the journey. A step of this id goes before."""
@@ -236,7 +236,7 @@ def move(
         moved.tokens[key] = token._replace(heard=tuple(heard))
         to, anew = _target(old, new, steps, token)
         if to is None:
-            _finish(moved, key[0], now)
+            moved.finished.append(finish(moved.tokens, key[0], now, OUTCOME))
         elif anew:
             _begin(old, moved, key, to, landings.get((key[0], token.visit)), now)
         else:
@@ -335,16 +335,8 @@ def _arrive(moved: Moved, key: Key, to: int, since: float) -> None:
 
 def _give_up_branches(moved: Moved, key: Key) -> None:
     for branch in moved.tokens[key].branches:
-        _give_up_branches(moved, (key[0], branch))
-        del moved.tokens[key[0], branch]
+        give_up(moved.tokens, (key[0], branch))
     moved.tokens[key] = moved.tokens[key]._replace(branches=())
-
-
-def _finish(moved: Moved, enrollment: int, now: float, outcome: str = OUTCOME) -> None:
-    visit = moved.tokens[enrollment, 0].visit
-    for key in branches_of(moved.tokens, enrollment):
-        del moved.tokens[key]
-    moved.finished.append(Finish(enrollment, visit, now, outcome))
 
 
 def heard_in(old: Plan, new: Plan) -> list[list[int]]:
@@ -410,7 +402,7 @@ def place(
     moved = Moved(dict(tokens))
     key = (enrollment, 0)
     if to is None:
-        _finish(moved, enrollment, now, outcome)
+        moved.finished.append(finish(moved.tokens, enrollment, now, outcome))
         return moved
     token = moved.tokens[key] = moved.tokens[key]._replace(heard=())
     _begin(plan, moved, key, to, landings.get((enrollment, token.visit)), now)

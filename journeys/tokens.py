@@ -179,6 +179,19 @@ def branches_of(tokens: Mapping[Key, Token], enrollment: int) -> list[Key]:
     return found
 
 
+def give_up(tokens: Tokens, key: Key) -> None:
+    """Take a branch away, with the branches it has itself."""
+    for branch in tokens.pop(key).branches:
+        give_up(tokens, (key[0], branch))
+
+
+def finish(tokens: Tokens, enrollment: int, now: float, outcome: str) -> Finish:
+    """Take an enrollment away, with all its branches."""
+    visit = tokens[enrollment, 0].visit
+    give_up(tokens, (enrollment, 0))
+    return Finish(enrollment, visit, now, outcome)
+
+
 def wait_of(token: Token) -> float | None:
     """When the token's present wait ends, if it is in one that time ends."""
     return token.ends or token.due if token.phase in {"waiting", "held"} else None
