@@ -12,6 +12,7 @@ from channels.provider import EmailProvider, Letter, NotNow, Outcome, Receipt
 from channels.requests import Delivered, DeliverRequest, Item, PrepareRequest, Verdict
 from channels.settling import Superseded
 from channels.spending import Budget
+from channels.withdrawing import withdraw
 
 __all__ = [
     "Budget",
@@ -32,4 +33,5 @@ __all__ = [
     "Verdict",
     "prepare",
     "prepare_notices",
+    "withdraw",
 ]

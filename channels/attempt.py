@@ -15,6 +15,7 @@ from typing import TypeVar
 from uuid import UUID, uuid4
 
 import structlog
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from channels import carriers, failover, ledger, pacing, spending
@@ -224,6 +225,9 @@ class Attempt:
 
     async def _claim_once(self, ids: Sequence[UUID]) -> list[tuple[Claimed, Sendable]]:
         async with self.database.begin() as connection:
+            if await self._is_held(connection):
+                self.later |= dict.fromkeys(ids, now() + PATIENCE)
+                return []
             await identities.hold_off_erasure(connection)
             rows = await self.claims.take(connection, ids)
             decided = await asked(connection, self.workshop, self.claims, rows, self.request.rules)
@@ -236,6 +240,11 @@ class Attempt:
             outcomes = [(row, why or written[row.id]) for row, why in decided]
             await self._drop(connection, outcomes)
         return [(row, letter) for row, letter in outcomes if not isinstance(letter, Skip | DelayUntil)]
+
+    async def _is_held(self, connection: AsyncConnection) -> bool:
+        """Whether the journey was paused or stopped meanwhile."""
+        held = text("select 1 from journey where id = :id and state in ('paused', 'stopped')")
+        return (await connection.execute(held, {"id": self.request.journey_id})).first() is not None
 
     async def _drop(
         self, connection: AsyncConnection, outcomes: Sequence[tuple[Claimed, Sendable | Skip | DelayUntil]]

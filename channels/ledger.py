@@ -22,7 +22,7 @@ from channels.webhook import call as webhook
 from contacts import identities
 from core.clock import now
 from core.database import driver
-from core.errors import Conflict, Misconfigured
+from core.errors import Conflict
 from core.ids import message_id
 from core.schema.messages import MessageState
 from core.settings import Settings
@@ -63,7 +63,6 @@ async def prepare(connection: AsyncConnection, settings: Settings, request: Prep
 
     Raises:
         NotFound: the template was never published.
-        Misconfigured: the channel has no provider.
         Conflict: the template is for another channel.
     """
     if not request.items:
@@ -73,8 +72,6 @@ async def prepare(connection: AsyncConnection, settings: Settings, request: Prep
     if template.channel != request.channel:
         raise Conflict(f"the template {request.template!r} is for {template.channel}, not for {request.channel}")
     known_carriers = await carriers.load(connection, request.channel)
-    if not known_carriers:
-        raise Misconfigured(carriers.nobody(request.channel))
     call = template.compiled.get("call")
     address = webhook.host(call) if call else None
     batch = Batch(

@@ -11,12 +11,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from channels.page_words import LANGUAGES, words
 from channels.tokens import Signers
+from core import addresses
 
 NO_STORE = {"Cache-Control": "no-store, private", "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex"}
 _pages = Environment(
     loader=FileSystemLoader(Path(__file__).with_name("pages")), autoescape=True, undefined=StrictUndefined
 )
-_POLICY = "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 _BROWSER_LIMIT = 300
 
 
@@ -67,9 +67,15 @@ def choose_language(contact: str | None, headers: Mapping[str, str]) -> str:
     return "en"
 
 
+def visitor(request: Request) -> str | None:
+    """Where a request came from: the address that the last proxy which is not ours saw."""
+    peer = request.client.host if request.client else ""
+    forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
+    trusted = addresses.listed(request.app.state.settings.trusted_proxies)
+    address = addresses.visitor(peer, forwarded, trusted)
+    return str(address) if address is not None else peer or None
+
+
 def evidence(request: Request) -> dict[str, Any]:
     """What a visitor's request proves: where it came from and with which browser."""
-    return {
-        "ip": request.client.host if request.client else None,
-        "user_agent": request.headers.get("user-agent", "")[:_BROWSER_LIMIT],
-    }
+    return {"ip": visitor(request), "user_agent": request.headers.get("user-agent", "")[:_BROWSER_LIMIT]}

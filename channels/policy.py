@@ -37,6 +37,8 @@ class Reason(StrEnum):
     NEVER_OPEN = "never_open"  # the journey's send window does not open within a year
     MISSING_VALUE = "missing_value"  # the letter needs a value that the contact or event lacks
     CANNOT_RENDER = "cannot_render"  # the template failed on this contact's values
+    JOURNEY_STOPPED = "journey_stopped"  # before the message could leave
+    LEFT_JOURNEY = "left_journey"  # the contact did, before the message could leave
 
 
 @dataclass(frozen=True)

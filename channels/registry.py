@@ -1,7 +1,7 @@
 """Every kind of provider there is: the scheme of its URL, and what opens it. A new kind is one line here."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib import import_module
 from urllib.parse import urlsplit
@@ -44,6 +44,9 @@ class Scheme:
     """Where our id of the message stands there."""
     attachments: bool = False
     """Whether files and inline pictures go with a letter."""
+    token: Callable[[Hook], str] | None = None
+    """What a webhook that `reports` has read was signed with, for kinds whose signature does not cover the body: it
+    comes with one body only."""
 
 
 def _smtp(url: str, settings: Settings) -> EmailProvider:
@@ -89,6 +92,12 @@ def _webhook(module: str) -> ReportParser:
     return read
 
 
+def _mailgun_token(hook: Hook) -> str:
+    from channels.email.mailgun import token_of  # noqa: PLC0415
+
+    return token_of(hook)
+
+
 def _api(module: str, opener: str, sends: str, names: str, verified: str, *signs: str) -> Scheme:
     return Scheme(
         "email",
@@ -115,7 +124,10 @@ SCHEMES: dict[str, Scheme] = {
     "ses": _api("ses", "open_ses", _MIME, "tag", "certificate of SNS, topic", "body", "time"),
     "sendgrid": _api("sendgrid", "open_sendgrid", _FIELDS, "custom_args", "ECDSA", "body", "time"),
     "postmark": _api("postmark", "open_postmark", _FIELDS, "Metadata", "password (HTTP Basic)"),
-    "mailgun": _api("mailgun", "open_mailgun", _MIME, "variable", "HMAC of time and token", "time"),
+    "mailgun": replace(
+        _api("mailgun", "open_mailgun", _MIME, "variable", "HMAC of time and token; a token once", "time"),
+        token=_mailgun_token,
+    ),
     "unisender-go": _api("unisender", "open_unisender", _FIELDS, "metadata", "MD5 of body and API key", "body"),
     "webhook": Scheme(
         "webhook",

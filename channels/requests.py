@@ -58,6 +58,8 @@ class DeliverRequest:
     """Whether a message that a crash left in doubt is sent again."""
     rules: Rules = NO_RULES
     """The same as in the PrepareRequest."""
+    journey_id: int | None = None
+    """Whose messages they are: nothing leaves while it is paused, or once it was stopped."""
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ async def _hit(request: Request, name: Any, token: Token, **properties: str) -> 
 def _visit(request: Request) -> Visit:
     headers = request.headers
     ahead = any("pre" in headers.get(name, "").lower() for name in ("purpose", "sec-purpose", "x-purpose", "x-moz"))
-    return Visit(headers.get("user-agent", ""), request.client.host if request.client else "", ahead)
+    return Visit(headers.get("user-agent", ""), page.visitor(request) or "", ahead)
 
 
 @router.get("/u/{token}")

@@ -104,7 +104,21 @@ async def carry(connection: AsyncConnection, loser: int, winner: int) -> list[in
     chosen = [statement for table in sorted(there.intersection(_CHOSEN)) for statement in _choice(table)]
     for statement in (*chosen, *(_CONFLICTS if "identity_conflict" in there else ())):
         await connection.execute(text(statement), pair)
+    if there:
+        await _look_again(connection, [winner])
     return ended
+
+
+async def _look_again(connection: AsyncConnection, contact_ids: Sequence[int]) -> None:
+    """Let tracked segments look at contacts who got or gave rows: those of events tell no segment by themselves. They
+    are looked at as somebody new is, which all segments heed."""
+    await connection.execute(
+        text(
+            "insert into segment_look (contact_id, cause) select unnest(cast(:ids as bigint[])), 'birth' "
+            "where exists (select from segment where tracking is not null)"
+        ),
+        {"ids": list(contact_ids)},
+    )
 
 
 def _choice(table: str) -> tuple[str, ...]:
@@ -185,6 +199,7 @@ async def give_back(
             ),
             {"loser": loser, "winner": winner, "family": list(family)},
         )
+    await _look_again(connection, [winner, loser])
 
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]

@@ -31,6 +31,8 @@ _SCRUB = (
     "update contact_merge set before = null, settled_at = coalesce(settled_at, now()) "
     "where loser_id = any(:ids) or winner_id = any(:ids)",
     "insert into erased_identity (digest) select unnest(cast(:digests as bytea[])) on conflict do nothing",
+    "delete from import_reject where exists (select from unnest(cells) cell "
+    "where btrim(cell) = any(:addresses) or lower(btrim(cell)) = any(:addresses))",
     "delete from caught_letter where recipient = any(:addresses)",
     "delete from contact where id = any(:ids)",
 )
@@ -59,7 +61,9 @@ async def erase(connection: AsyncConnection, contact_id: int) -> None:
         text("select distinct address from message where contact_id = any(:ids) and address is not null"), {"ids": ids}
     )
     addresses += used.scalars()
-    digests = [identities.digest(pair) for pair in known_by if pair[0] == "anonymous_id"]
+    # Neighbours share the mark of a visitor who agreed to no storage, and it means nobody any more tomorrow.
+    marks = [pair for pair in known_by if pair[0] == "anonymous_id" and not pair[1].startswith(identities.DAILY_MARK)]
+    digests = [identities.digest(pair) for pair in marks]
     await suppressions.forget(connection, addresses)
     for statement in _SCRUB:
         values = {"ids": ids, "addresses": addresses, "digests": digests}

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import identities, merging
+from contacts.belonging import lock, note_conflicts, somebody_elses
 from contacts.identities import KNOWN_KINDS, Pair
 from contacts.profiles import Limits
 from core.database import driver
@@ -54,7 +55,7 @@ class Identified:
     conflicts: tuple[Pair, ...] = ()
     """Identities that belong to other contacts and stay theirs."""
     withheld: tuple[Pair, ...] = ()
-    """Addresses that were not added, because whoever spoke is not trusted to add them to somebody who is known."""
+    """Identities that were not added, because whoever spoke is not trusted to add them to somebody who is known."""
     anew: bool = False
     """The device belongs to another known contact, or its id to somebody who was erased: it needs a new anonymous id.
     Until it has one, what comes under the old id is not this contact's."""
@@ -106,7 +107,9 @@ def decide(
         owners: whose those of the identities are that somebody has.
         contacts: those owners.
         rules: what may merge known contacts.
-        trusted: whether it was said by a server and not by a page.
+        trusted: whether a server said it, or vouched for it by a signature. Else a page said it, where anybody can
+            write: it is believed as to whose device this is, but gives nothing to a contact who is known already, and
+            makes no two known contacts one.
     """
     said = sorted(said, key=lambda pair: KNOWN_KINDS.index(pair[0]))
     made = Decision(target=_target(said, owners, contacts))
@@ -118,10 +121,10 @@ def decide(
     for pair in said:
         other = owners.get(pair)
         if other is None:
-            address = pair[0] != "external_id"
-            (made.withheld if address and is_known and not trusted else made.attach).append(pair)
+            (made.withheld if is_known and not trusted else made.attach).append(pair)
         elif other != made.target:
-            if rules.merges(pair[0]) and made.target is not None and not _two_people(contacts, made.target, other):
+            may_merge = trusted and rules.merges(pair[0])
+            if may_merge and made.target is not None and not _two_people(contacts, made.target, other):
                 made.merge.append(other)
             else:
                 made.conflicts.append((pair, other))
@@ -139,12 +142,9 @@ def decide(
 
 def _target(said: Sequence[Pair], owners: Mapping[Pair, int], contacts: Mapping[int, Known]) -> int | None:
     """The contact that the strongest identity finds; with an external id nobody has, one who has no other."""
-    external = next((pair for pair in said if pair[0] == "external_id"), None)
-    for pair in said:
-        owner = owners.get(pair)
-        if owner is not None and (external is None or not contacts[owner].is_other(external)):
-            return owner
-    return None
+    external_ids = {owner: contacts[owner].kinds.get("external_id", frozenset()) for owner in owners.values()}
+    elsewhere = somebody_elses(said, owners, external_ids)
+    return next((owners[pair] for pair in said if pair in owners and pair not in elsewhere), None)
 
 
 def _may_be(person: Known, said: Sequence[Pair], *, trusted: bool) -> bool:
@@ -184,7 +184,7 @@ async def identify(
         device: the anonymous id, or None when a program speaks of somebody.
         said: external_id, email and phone, as far as they are known; may be empty with a device.
         rules: what may merge known contacts; nothing by default.
-        trusted: False for what a page says: anybody can write there, so it adds no address to a known contact.
+        trusted: False for what a page says without a signature: it adds nothing to a known contact.
         source: what stands in the records of merges and conflicts.
         limits: how much a contact may carry.
         region: the country (ISO 3166) of phone numbers without +.
@@ -220,6 +220,7 @@ async def identify(
     for _ in range(_ATTEMPTS):
         device_pair = None if gone else mark
         found = await identities.lookup(connection, asked)
+        await lock(connection, set(found.values()))
         decision = decide(
             device_pair, pairs, found, await _known(connection, found.values()), rules or Rules(), trusted=trusted
         )
@@ -268,14 +269,7 @@ async def _perform(
         ]
     except (Conflict, NotFound):
         return None
-    for (kind, value), owner in decision.conflicts:
-        await connection.execute(
-            text(
-                "insert into identity_conflict (contact_id, owner_id, kind, value, source) "
-                "values (:contact, :owner, :kind, :value, :source) on conflict do nothing"
-            ),
-            {"contact": target, "owner": owner, "kind": kind, "value": value, "source": source},
-        )
+    await note_conflicts(connection, [(target, owner, pair) for pair, owner in decision.conflicts], source)
     return target, tuple(merges)
 
 

@@ -22,6 +22,10 @@ LENGTH_LIMITS = {"anonymous_id": 200, "external_id": 200, "email": 254, "phone":
 KNOWN_KINDS = ("external_id", "email", "phone")
 """Kinds by which somebody is known by name, from the one that says most; the others are marks of a device."""
 
+DAILY_MARK = "~"
+"""What the anonymous ids of visitors begin with who agreed to no storage: a hash of the day, which they share with
+whoever has the same browser behind the same address."""
+
 _ERASURE_LOCK = 0x65726173  # "eras"
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"

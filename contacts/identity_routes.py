@@ -37,19 +37,12 @@ class IdentifyIn(BaseModel):
     phone: str | None = None
 
 
-class IdentityRef(BaseModel):
-    """An identity."""
-
-    kind: str
-    value: str
-
-
 class IdentifiedOut(BaseModel):
     """Who it is."""
 
     contact_id: int
     merges: list[int] = Field(description="The merges that came of it; each can be undone")
-    conflicts: list[IdentityRef] = Field(description="Identities that belong to other contacts, and stay theirs")
+    conflicts: list[wire.IdentityRef] = Field(description="Identities that belong to other contacts, and stay theirs")
     anew: bool = Field(description="The anonymous id belongs to another contact: the device has to take a new one")
 
 
@@ -154,7 +147,7 @@ async def identify(request: Request, body: IdentifyIn) -> IdentifiedOut:
         )
 
     done = await _repeated(request, work)
-    conflicts = [IdentityRef(kind=kind, value=value) for kind, value in done.conflicts]
+    conflicts = [wire.IdentityRef(kind=kind, value=value) for kind, value in done.conflicts]
     return IdentifiedOut(contact_id=done.contact_id, merges=list(done.merges), conflicts=conflicts, anew=done.anew)
 
 

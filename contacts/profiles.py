@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contacts import attributes, companies, consents, identities, optin
+from contacts import attributes, belonging, companies, consents, identities, optin
 from core.clock import now
 from core.errors import InvalidInput, NotFound, Problem
 from core.schema.contacts import IDENTITY_KINDS
@@ -63,7 +63,8 @@ class Item:
     """What is said about one contact. What is left out stays as it is."""
 
     identities: Mapping[str, str]
-    """Kind to value; the first one known finds the contact, and the others become its own too."""
+    """Kind to value; those known find the contact, and the others become its own too. With an external id, what
+    belongs to a contact with another one does neither."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """Name to value; None removes the attribute."""
     language: str | None = None
@@ -82,6 +83,8 @@ class Upserted:
     contact_id: int | None = None
     created: bool = False
     problems: tuple[Problem, ...] = ()
+    conflicts: tuple[identities.Pair, ...] = ()
+    """Identities that belong to a contact with another external id and stay its own; they were written down."""
 
 
 def check_language(value: str) -> str:
@@ -146,6 +149,17 @@ class _Draft:
     values: dict[str, attributes.Value | None] = field(default_factory=dict)
     contact_id: int = 0
     created: bool = False
+    elsewhere: dict[identities.Pair, int] = field(default_factory=dict)
+    """Identities that are another person's, and whose."""
+
+    @property
+    def own(self) -> list[identities.Pair]:
+        """The identities that are its contact's or become so."""
+        return [pair for pair in self.pairs if pair not in self.elsewhere]
+
+
+# An external id makes the contact, where there is one: somebody else may be just about to take the address.
+_ORDER = ("external_id", "push_endpoint", "phone", "email", "anonymous_id")
 
 
 async def upsert(
@@ -210,7 +224,7 @@ def _draft(index: int, item: Item, region: str) -> _Draft:
             problems.append(Problem("a refusal is not confirmed", "leave confirm out", path="consents.confirm"))
     draft = _Draft(
         index,
-        sorted(pairs, key=lambda pair: IDENTITY_KINDS[::-1].index(pair[0]) if pair[0] in IDENTITY_KINDS else 0),
+        sorted(pairs, key=lambda pair: _ORDER.index(pair[0]) if pair[0] in _ORDER else 0),
         item,
         checked(check_language, item.language) if item.language is not None else None,
         checked(check_time_zone, item.time_zone) if item.time_zone is not None else None,
@@ -287,6 +301,9 @@ async def _write(
     """One round: find or make the contacts, lock them, leave out what cannot be, write the rest."""
     drafts = await _settle(connection, drafts, results)
     profiles = await _lock(connection, drafts)
+    drafts, overtaken = await _overtaken(connection, drafts)
+    if overtaken:
+        await _write(connection, overtaken, limits, source, results)
     fitting, _ = _merge(drafts, profiles, limits, results)
     good = await _attach(connection, fitting, results)
     _, changed = _merge(good, profiles, limits, results)
@@ -296,23 +313,27 @@ async def _write(
     said = [(draft.contact_id, draft.item.company) for draft in good if draft.item.company is not None]
     await companies.assign(connection, {contact_id: company or None for contact_id, company in said})
     for draft in good:
-        results[draft.index] = Upserted(draft.contact_id, draft.created)
+        results[draft.index] = Upserted(draft.contact_id, draft.created, conflicts=tuple(draft.elsewhere))
+    conflicts = [(draft.contact_id, owner, pair) for draft in good for pair, owner in draft.elsewhere.items()]
+    await belonging.note_conflicts(connection, conflicts, source)
     await _write_consents(connection, good, source, limits.confirmation_days)
 
 
 async def _settle(connection: AsyncConnection, drafts: list[_Draft], results: list[Upserted]) -> list[_Draft]:
     """Give each draft its contact; whoever names two contacts at once is refused."""
     known = await identities.lookup(connection, [pair for draft in drafts for pair in draft.pairs])
+    external_ids = await belonging.external_ids(connection, set(known.values()))
     good: list[_Draft] = []
     for draft in drafts:
-        owners = {known[pair] for pair in draft.pairs if pair in known}
+        draft.elsewhere = belonging.somebody_elses(draft.pairs, known, external_ids)
+        owners = {known[pair] for pair in draft.own if pair in known}
         if len(owners) > 1:
-            results[draft.index] = Upserted(problems=(_several(draft.pairs, known),))
+            results[draft.index] = Upserted(problems=(_several(draft.own, known),))
         else:
             draft.contact_id = owners.pop() if owners else 0
             good.append(draft)
     new = [draft for draft in good if not draft.contact_id]
-    for draft, contact_id in zip(new, await identities.resolve(connection, [d.pairs[0] for d in new]), strict=True):
+    for draft, contact_id in zip(new, await identities.resolve(connection, [d.own[0] for d in new]), strict=True):
         draft.contact_id, draft.created = contact_id, True
     return good
 
@@ -341,9 +362,22 @@ async def _lock(connection: AsyncConnection, drafts: Iterable[_Draft]) -> dict[i
     return profiles
 
 
+async def _overtaken(connection: AsyncConnection, drafts: list[_Draft]) -> tuple[list[_Draft], list[_Draft]]:
+    """Those whose contact is still theirs now that it is locked, and those to whom another transaction was quicker to
+    give it another external id."""
+    external_ids = await belonging.external_ids(connection, {draft.contact_id for draft in drafts})
+    kept: list[_Draft] = []
+    overtaken: list[_Draft] = []
+    for draft in drafts:
+        other = belonging.somebody_elses(draft.own, dict.fromkeys(draft.own, draft.contact_id), external_ids)
+        (overtaken if other else kept).append(draft)
+    return kept, overtaken
+
+
 async def _attach(connection: AsyncConnection, drafts: list[_Draft], results: list[Upserted]) -> list[_Draft]:
-    """Write the identities that nobody has yet; a draft whose identity another transaction just took is refused."""
-    pairs = sorted((pair, draft.contact_id) for draft in drafts for pair in draft.pairs)
+    """Write the identities that nobody has yet; a draft whose identity another transaction just took is refused, unless
+    that was for a contact with another external id."""
+    pairs = sorted((pair, draft.contact_id) for draft in drafts for pair in draft.own)
     known = await identities.lookup(connection, [pair for pair, _ in pairs])
     missing = [(pair, contact_id) for pair, contact_id in pairs if pair not in known]
     if missing:
@@ -359,12 +393,15 @@ async def _attach(connection: AsyncConnection, drafts: list[_Draft], results: li
             },
         )
         known |= await identities.lookup(connection, [pair for pair, _ in missing])
+    taken = {known[pair] for pair, contact_id in pairs if known[pair] != contact_id}
+    external_ids = await belonging.external_ids(connection, taken)
     good = []
     for draft in drafts:
-        if all(known[pair] == draft.contact_id for pair in draft.pairs):
+        draft.elsewhere |= belonging.somebody_elses(draft.own, known, external_ids)
+        if all(known[pair] == draft.contact_id for pair in draft.own):
             good.append(draft)
         else:
-            results[draft.index] = Upserted(problems=(_several(draft.pairs, known),))
+            results[draft.index] = Upserted(problems=(_several(draft.own, known),))
     return good
 
 

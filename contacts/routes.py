@@ -1,5 +1,6 @@
 """The API of contacts: write and read them, import files, erase."""
 
+import asyncio
 import re
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Query, Request, UploadFile
+from fastapi import Path as Pathname
 from pydantic import ValidationError
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -133,6 +135,7 @@ def _results(answers: Sequence[profiles.Upserted], single: bool) -> wire.Contact
             status="refused" if problems else "created" if answer.created else "updated",
             id=answer.contact_id,
             errors=[wire.ItemProblem(path=p.path, message=p.message, mend=p.mend) for p in problems],
+            conflicts=[wire.IdentityRef(kind=kind, value=value) for kind, value in answer.conflicts],
         )
         for answer, problems in zip(answers, placed, strict=True)
     ]
@@ -249,12 +252,36 @@ async def import_contacts(
             options,
             settings=state.settings,
             name=file.filename or path.name,
+            remember=True,
             dry_run=dry_run,
             again=again,
         )
-        rejects = importing.read_rejects(path.with_name(path.name + ".rejects.csv"), _REJECTS)
+        written = Path(report.rejects_file) if report.rejects_file else None
+        rejects = importing.read_rejects(written, _REJECTS) if written else []
+    if report.id is not None:
+        async with state.database.begin() as connection:
+            rejects = await importing.remembered(connection, report.id, limit=_REJECTS)
     shown = {**vars(report), "rejects": [{**vars(one), "cells": list(one.cells)} for one in rejects]}
     return wire.ImportResult.model_validate(shown)
+
+
+@router.get(
+    "/v1/contacts/import/{number}/rejects",
+    dependencies=[Depends(require("contacts:read"))],
+    summary="List the rows that an import left out",
+    operation_id="list_import_rejects",
+)
+async def list_rejects(
+    request: Request,
+    number: Annotated[int, Pathname(ge=1, le=2**31 - 1, description="`id` of the import's answer")],
+    after: Annotated[int, Query(ge=0, le=2**63 - 1, description="`after` of the page before")] = 0,
+    limit: wire.Limit = 100,
+) -> wire.RejectPage:
+    """A page of them in the order of their lines: 10,000 of an import at most, and for seven days."""
+    async with request.app.state.database.begin() as connection:
+        found = await importing.remembered(connection, number, after, limit)
+    rejects = [wire.RejectOut(**{**vars(one), "cells": list(one.cells)}) for one in found]
+    return wire.RejectPage(rejects=rejects, after=rejects[-1].line if len(rejects) == limit else None)
 
 
 def pair_of(consent: str) -> tuple[str, str]:
@@ -284,6 +311,10 @@ async def _kept(file: UploadFile, limit: int) -> AsyncIterator[Path]:
         raise HTTPException(413, f"the file is larger than {limit:,} bytes: use the command line, or split it")
     with tempfile.TemporaryDirectory(prefix="kaskad-import-") as folder:
         path = Path(folder) / f"upload{suffix if re.fullmatch(r'[.][a-z]{3,4}', suffix) else '.csv'}"
-        with path.open("wb") as target:
-            shutil.copyfileobj(file.file, target)
+        await asyncio.to_thread(_copy, file, path)
         yield path
+
+
+def _copy(file: UploadFile, path: Path) -> None:
+    with path.open("wb") as target:
+        shutil.copyfileobj(file.file, target)

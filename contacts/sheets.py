@@ -4,8 +4,10 @@ import codecs
 import contextlib
 import csv
 import hashlib
+import io
 import itertools
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -17,7 +19,8 @@ from core.errors import InvalidInput, Problem
 
 DELIMITERS = (",", ";", "\t", "|")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_UNPACKED_LIMIT = 1 << 30
+UNPACKED_LIMIT = 256 << 20
+"""Bytes that a workbook may unpack to. They are read as a whole, and take a few times as much memory."""
 _BLOCK = 1 << 20
 
 Record = tuple[int, list[str]]
@@ -36,11 +39,12 @@ class Sheet:
     """Records below the header, empty ones included."""
     encoding: str = "utf-8-sig"
     delimiter: str = ","
+    unpacked_limit: int = UNPACKED_LIMIT
 
     def read(self) -> Iterator[Record]:
         """All records below the header, in their order."""
         if _is_workbook(self.path):
-            rows = iter(_workbook_rows(self.path))
+            rows = iter(_workbook_rows(self.path, self.unpacked_limit))
             next(rows)
             yield from rows
         else:
@@ -53,21 +57,27 @@ class Sheet:
                     line = reader.line_num + 1
 
 
-def open_sheet(path: Path, encoding: str | None = None, delimiter: str | None = None) -> Sheet:
+def open_sheet(
+    path: Path, encoding: str | None = None, delimiter: str | None = None, unpacked_limit: int = UNPACKED_LIMIT
+) -> Sheet:
     """Look through a whole file: its header, its checksum, how many records it has, and whether all can be read.
 
     Args:
         path: a CSV file, or the first sheet of an XLSX workbook (.xlsx, .xlsm, .xls, .ods).
         encoding: of a CSV file; UTF-8, with or without a byte order mark, unless given.
         delimiter: of a CSV file; found out from its first lines unless given.
+        unpacked_limit: bytes that a workbook may unpack to.
 
     Raises:
-        InvalidInput: it is missing, empty, damaged, in another encoding, or its header repeats a name.
+        InvalidInput: it is missing, empty, damaged, too large, in another encoding, or its header repeats a name.
     """
     if not path.is_file():
         raise InvalidInput(Problem("there is no such file", file=str(path), path=str(path)))
     digest = _digest(path)
-    sheet = _workbook(path, digest) if _is_workbook(path) else _text_sheet(path, digest, encoding, delimiter)
+    if _is_workbook(path):
+        sheet = _workbook(path, digest, unpacked_limit)
+    else:
+        sheet = _text_sheet(path, digest, encoding, delimiter)
     _check_header(sheet)
     return sheet
 
@@ -96,18 +106,26 @@ def _check_header(sheet: Sheet) -> None:
 
 
 def _text_sheet(path: Path, digest: str, encoding: str | None, delimiter: str | None) -> Sheet:
-    encoding = encoding or "utf-8-sig"
-    try:
-        codecs.lookup(encoding)
-    except LookupError:
-        raise InvalidInput(Problem(f"there is no encoding {encoding!r}", "utf-8, cp1251, koi8-r …")) from None
-    encoding = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
+    encoding = _encoding(encoding or "utf-8-sig")
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n\0'):
+        mend = "one character that is no quotation mark, such as ; or a tab"
+        raise InvalidInput(Problem(f"{delimiter[:20]!r} cannot part columns", mend, path="delimiter"))
     try:
         delimiter = delimiter or _sniff(path, encoding)
         header, records = _look_through(path, encoding, delimiter)
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise InvalidInput(_undecodable(path, encoding)) from None
     return Sheet(path, header, digest, records, encoding, delimiter)
+
+
+def _encoding(name: str) -> str:
+    """An encoding of texts, with the byte order mark of UTF-8 left out."""
+    try:
+        io.TextIOWrapper(io.BytesIO(), encoding=name).read()  # Python also calls compressions and the like encodings
+        return "utf-8-sig" if codecs.lookup(name).name == "utf-8" else name
+    except (LookupError, ValueError):
+        mend = "utf-8, cp1251, koi8-r …"
+        raise InvalidInput(Problem(f"there is no encoding {name[:40]!r}", mend, path="encoding")) from None
 
 
 def _look_through(path: Path, encoding: str, delimiter: str) -> tuple[list[str], int]:
@@ -145,6 +163,8 @@ def _undecodable(path: Path, encoding: str) -> Problem:
             except UnicodeDecodeError as error:
                 line += block[: max(error.start, 0)].count(b"\n")
                 break
+            except UnicodeError:  # of some encodings, which do not say where
+                break
     mend = "say which encoding it has, such as --encoding cp1251, or save it as UTF-8"
     name = encoding.removesuffix("-sig")
     return Problem(f"the file is not {name}", mend, file=str(path), line=line, column=1)
@@ -153,33 +173,46 @@ def _undecodable(path: Path, encoding: str) -> Problem:
 # --- workbooks
 
 
-def _workbook(path: Path, digest: str) -> Sheet:
-    rows = iter(_workbook_rows(path))
+def _workbook(path: Path, digest: str, limit: int) -> Sheet:
+    rows = iter(_workbook_rows(path, limit))
     _, header = next(rows, (0, []))
-    return Sheet(path, header, digest, sum(1 for _ in rows))
+    return Sheet(path, header, digest, sum(1 for _ in rows), unpacked_limit=limit)
 
 
-def _workbook_rows(path: Path) -> Iterator[Record]:
+def _workbook_rows(path: Path, limit: int) -> Iterator[Record]:
     """The rows of the first sheet from the first one that is not empty; formulas give the values last computed."""
-    _check_size(path)
+    _check_size(path, limit)
     try:
         sheet = python_calamine.CalamineWorkbook.from_path(str(path)).get_sheet_by_index(0)
         first = (sheet.start or (0, 0))[0] + 1
         for line, row in enumerate(sheet.iter_rows(), first):
             yield line, [_cell(value) for value in row]
     except (python_calamine.CalamineError, OSError) as error:
-        mend = "open it in a spreadsheet program and save it again"
-        raise InvalidInput(Problem(f"the workbook cannot be read: {error}", mend, path=str(path))) from None
+        raise InvalidInput(_damaged(path, error)) from None
 
 
-def _check_size(path: Path) -> None:
-    """Refuse an archive that would unpack to more than memory should hold."""
-    if zipfile.is_zipfile(path):
+def _check_size(path: Path, limit: int) -> None:
+    """Refuse an archive that unpacks to more than memory should hold, whatever it says of itself."""
+    if not zipfile.is_zipfile(path):
+        return
+    left = limit
+    try:
         with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > _UNPACKED_LIMIT:
-            mend = "save it as CSV"
-            raise InvalidInput(Problem("the workbook unpacks to more than 1 GB", mend, path=str(path)))
+            for entry in archive.infolist():
+                entry.file_size = 1 << 62  # reading goes on to its end, and not to the size it claims
+                with archive.open(entry) as part:
+                    while block := part.read(_BLOCK):
+                        left -= len(block)
+                        if left < 0:
+                            what = f"the workbook unpacks to more than {limit:,} bytes"
+                            raise InvalidInput(Problem(what, "save it as CSV", path=str(path)))
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise InvalidInput(_damaged(path, error)) from None
+
+
+def _damaged(path: Path, error: Exception) -> Problem:
+    mend = "open it in a spreadsheet program and save it again"
+    return Problem(f"the workbook cannot be read: {error}", mend, path=str(path))
 
 
 def _cell(value: object) -> str:

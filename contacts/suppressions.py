@@ -74,12 +74,15 @@ async def suppress(
     await connection.execute(_SUPPRESS, values | {"reasons": list(REASONS)})
 
 
-async def lift(connection: AsyncConnection, channel: str, addresses: Iterable[str]) -> int:
-    """Allow (normalised) addresses again; returns how many had been suppressed."""
+async def lift(connection: AsyncConnection, channel: str, addresses: Iterable[str], reason: str | None = None) -> int:
+    """Allow (normalised) addresses again, or only those suppressed for a reason; returns how many there were."""
     plain = sorted(set(addresses))
     done = await connection.execute(
-        text("delete from suppression where channel = :channel and address = any(:addresses)"),
-        {"channel": channel, "addresses": plain + [digest(channel, address) for address in plain]},
+        text(
+            "delete from suppression where channel = :channel and address = any(:addresses) "
+            "and reason = coalesce(:reason, reason)"
+        ),
+        {"channel": channel, "addresses": plain + [digest(channel, address) for address in plain], "reason": reason},
     )
     return done.rowcount
 
@@ -94,6 +97,11 @@ async def suppressed(connection: AsyncConnection, channel: str, addresses: Seque
     for address, reason in sorted(await found.fetchall(), key=lambda row: REASONS.index(row[1])):
         strongest[plain[address]] = reason
     return strongest
+
+
+def strongest(reasons: Iterable[str]) -> str | None:
+    """The reason that holds where there are several."""
+    return max(reasons, key=REASONS.index, default=None)
 
 
 async def forget(connection: AsyncConnection, addresses: Sequence[str]) -> None:

@@ -91,12 +91,22 @@ class ItemProblem(BaseModel):
     mend: str = Field(description="What to do about it", examples=["write it without quotes, like 12.5"])
 
 
+class IdentityRef(BaseModel):
+    """An identity."""
+
+    kind: str
+    value: str
+
+
 class ContactResult(BaseModel):
     """What became of one contact."""
 
     status: Literal["created", "updated", "refused"] = Field(description="`refused`: nothing of it was written")
     id: int | None = Field(None, description="The contact's number, unless it was refused")
     errors: list[ItemProblem] = Field([], description="Why it was refused")
+    conflicts: list[IdentityRef] = Field(
+        [], description="Identities that belong to a contact with another external id, and stay its own"
+    )
 
 
 class ContactResults(BaseModel):
@@ -199,6 +209,13 @@ class RejectOut(BaseModel):
     cells: list[str]
 
 
+class RejectPage(BaseModel):
+    """Rows that an import left out."""
+
+    rejects: list[RejectOut]
+    after: int | None = Field(description="Ask with this `after` for the next page; null at the end")
+
+
 class ColumnOut(BaseModel):
     """What a column was taken for."""
 
@@ -221,8 +238,11 @@ class ImportResult(BaseModel):
     duplicates: int = Field(description="Rows whose first identity had come up in the file before; the last one wins")
     rejected: int
     seconds: float
+    id: int | None = Field(description="The import's number, by which its rejects can be asked for; a dry run has none")
     columns: list[ColumnOut]
-    rejects: list[RejectOut] = Field(description="The first thousand rows that were left out")
+    rejects: list[RejectOut] = Field(
+        description="The first thousand rows that were left out, those of earlier attempts among them"
+    )
 
 
 Limit = Annotated[int, Field(ge=1, le=500)]

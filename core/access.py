@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from fastapi import Request, Security
@@ -27,6 +28,7 @@ from core.clock import now
 from core.database import Database
 from core.errors import InvalidInput, NotAllowed, NotFound, NotSignedIn
 from core.schema.access import api_key
+from core.settings import Settings
 
 SCOPES = (
     "events:write",
@@ -198,16 +200,23 @@ def require(scope: str) -> Callable[..., Awaitable[Key]]:
 async def require_page(request: Request) -> None:
     """A FastAPI dependency for pages that people look at with a browser.
 
-    Whoever sits at this machine may look: the server listens on loopback, and the request names this machine and was
-    not forwarded by a proxy. Everyone else signs in with an admin API key as the password (any user name).
+    Whoever sits at this machine may look: nothing but this machine reaches the server, and the request names this
+    machine and was not forwarded. Everyone else signs in with an admin API key as the password (any user name), and
+    so does everybody where KASKAD_BASE_URL is another machine's: then there is a proxy, and a proxy may hide both whom
+    it forwards for and the name that it was called by.
 
     Raises:
         NotSignedIn: from elsewhere and without a key; the browser is to ask for one.
         NotAllowed: the key is not good for `admin`.
     """
     state = request.app.state
-    if not (_is_loopback(state.settings.host) and _is_local(request)):
+    if not (_is_private(state.settings) and _is_local(request)):
         await check(state.database, _password(request) or sent_key(request), "admin")
+
+
+def _is_private(settings: Settings) -> bool:
+    public = settings.base_url
+    return _is_loopback(settings.host) and (public is None or _is_loopback(urlsplit(public).hostname or ""))
 
 
 def _is_local(request: Request) -> bool:

@@ -1,7 +1,6 @@
 """What every command of the command line shares: the way to the installation, output, and errors in plain words."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -15,7 +14,7 @@ from core import logs, running
 from core.database import Database
 from core.errors import InvalidInput, Unavailable
 from core.settings import Settings
-from core.terminal import complain, complaints, console, plain_errors
+from core.terminal import complain, complaints, console, harmless, one_line, plain_errors, write
 
 __all__ = [
     "complain",
@@ -23,10 +22,13 @@ __all__ = [
     "connected",
     "console",
     "database_url",
+    "harmless",
     "load_settings",
+    "one_line",
     "output",
     "plain_errors",
     "run",
+    "write",
 ]
 
 T = TypeVar("T")
@@ -92,17 +94,17 @@ def output(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], *, json: bool,
         empty: the sentence that stands for an empty table.
     """
     if json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(rows, enc_hook=str), indent=2).decode() + "\n")
+        write(msgspec.json.format(msgspec.json.encode(rows, enc_hook=str), indent=2).decode() + "\n")
         return
     if isinstance(rows, Mapping):
         table = Table(show_header=False, box=None)
         for name, value in rows.items():
-            table.add_row(f"[bold]{escape(str(name))}[/]", _cell(value))
+            table.add_row(f"[bold]{_shown(name)}[/]", _cell(value))
     elif not rows:
         console.print(empty)
         return
     else:
-        table = Table(*(str(name).replace("_", " ") for name in rows[0]))
+        table = Table(*(_shown(name).replace("_", " ") for name in rows[0]))
         for row in rows:
             table.add_row(*(_cell(value) for value in row.values()))
     console.print(table)
@@ -118,5 +120,10 @@ def _cell(value: Any) -> str:
     if hasattr(value, "isoformat"):
         return str(value.isoformat(sep=" ", timespec="seconds") if hasattr(value, "hour") else value.isoformat())
     if isinstance(value, (list, tuple, set)):
-        return escape(", ".join(map(str, value)))
-    return escape(str(value))
+        return _shown(", ".join(map(str, value)))
+    return _shown(value)
+
+
+def _shown(value: object) -> str:
+    # Here already, though the console would do it: so that columns are as wide as what they show.
+    return escape(harmless(str(value)))

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import psycopg
+import structlog
 from sqlalchemy import exc, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -15,6 +16,7 @@ from core.errors import DatabaseUnavailable, Unavailable
 Direct = psycopg.AsyncConnection[tuple[Any, ...]]
 """psycopg's own connection, for paths where the microseconds of the layer above count."""
 
+_log = structlog.get_logger()
 _PATIENCE = 10
 _OPTIONS = "-c timezone=UTC -c idle_in_transaction_session_timeout=60000"
 # Planning the few statements of a hot path anew for each set of values would find the same plan again.
@@ -39,6 +41,7 @@ class Database:
             connect_args={"connect_timeout": _PATIENCE, "options": _OPTIONS},
         )
         self._idle: list[Direct] = []
+        self._closed = False
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
@@ -52,11 +55,11 @@ class Database:
                 yield connection
         except (exc.OperationalError, exc.InterfaceError) as error:
             if error.connection_invalidated or _is_lost(error.orig):
-                raise DatabaseUnavailable(f"PostgreSQL does not answer: {error.orig}") from error
+                raise _unavailable(error.orig) from error
             raise
         except psycopg.Error as error:  # from `driver`, past SQLAlchemy
             if _is_lost(error):
-                raise DatabaseUnavailable(f"PostgreSQL does not answer: {error}") from error
+                raise _unavailable(error) from error
             raise
         except exc.TimeoutError as error:
             raise DatabaseUnavailable(f"No connection became free: {error}") from error
@@ -77,14 +80,29 @@ class Database:
         except psycopg.Error as error:
             if _is_lost(error) or connection.closed:
                 await connection.close()
-                raise DatabaseUnavailable(f"PostgreSQL does not answer: {error}") from error
-            await connection.rollback()
-            self._idle.append(connection)
+                raise _unavailable(error) from error
+            await self._undo(connection)
             raise
         except BaseException:  # given up in the middle: nobody knows what is still under way on it
             await connection.close()
             raise
-        self._idle.append(connection)
+        await self._give_back(connection)
+
+    async def _give_back(self, connection: Direct) -> None:
+        if self._closed:  # while it was lent
+            await connection.close()
+        else:
+            self._idle.append(connection)
+
+    async def _undo(self, connection: Direct) -> None:
+        """Roll back what was begun; the failure that led here is what is to be told, so one of this is not."""
+        try:
+            await connection.rollback()
+        except psycopg.Error as error:
+            _log.warning("a connection is given up", reason=str(error))
+            await connection.close()
+        else:
+            await self._give_back(connection)
 
     async def _borrowed(self) -> Direct:
         while self._idle:
@@ -98,10 +116,11 @@ class Database:
                 url, autocommit=True, connect_timeout=_PATIENCE, options=_DIRECT_OPTIONS
             )
         except psycopg.Error as error:
-            raise DatabaseUnavailable(f"PostgreSQL does not answer: {error}") from error
+            raise _unavailable(error) from error
 
     async def close(self) -> None:
-        """Give all connections back."""
+        """Give all connections back; those that are lent now close when they come back."""
+        self._closed = True
         while self._idle:
             await self._idle.pop().close()
         await self.engine.dispose()
@@ -112,6 +131,14 @@ def _has_news(connection: Direct) -> bool:
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))
+
+
+def _unavailable(error: BaseException | None) -> DatabaseUnavailable:
+    if isinstance(error, psycopg.errors.DiskFull):
+        return DatabaseUnavailable(
+            f"the database's disk is full: free space on its machine, and send again what was not taken ({error})"
+        )
+    return DatabaseUnavailable(f"PostgreSQL does not answer: {error}")
 
 
 def _is_lost(error: BaseException | None) -> bool:

@@ -30,16 +30,18 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
     occurred_at: datetime
     properties: bytes | str | None = None
     value: float | None = None
+    site_id: int | None = None
+    """The site whose page reported it: only what takes in hits may say so."""
 
 
 # The lock is taken before the first row draws its id. Nothing is read here, so it does not matter that the
 # statement's snapshot is older than the lock. `unnest` gives the elements in the order they are stored in.
 _APPEND = """
 with held as materialized (select pg_advisory_xact_lock(%s::bigint))
-insert into event (occurred_at, contact_id, name_id, value, properties)
-select at, contact, name, value, properties::jsonb
-from held, unnest(%s::timestamptz[], %s::bigint[], %s::int[], %s::float8[], %s::text[])
-    as given (at, contact, name, value, properties)
+insert into event (occurred_at, contact_id, name_id, value, site_id, properties)
+select at, contact, name, value, site, properties::jsonb
+from held, unnest(%s::timestamptz[], %s::bigint[], %s::int[], %s::float8[], %s::int[], %s::text[])
+    as given (at, contact, name, value, site, properties)
 """
 
 
@@ -96,6 +98,7 @@ def _columns(events: Sequence[NewEvent]) -> tuple[str, ...]:
         [event.contact_id for event in events],
         [event.name_id for event in events],
         [event.value for event in events],
+        [event.site_id for event in events],
     )
     properties = [
         event.properties.decode() if isinstance(event.properties, bytes) else event.properties for event in events

@@ -12,7 +12,9 @@ from core.errors import Misconfigured
 from core.settings import Settings
 
 _SECRET_NAME = re.compile(r"password|secret|authorization|api_?key|credential|private|dsn|^key$|token$", re.IGNORECASE)
-_URL_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+@")
+# Up to the last @: a password in which / or @ was not written as %XX is hidden, too. Rather too much than too little.
+_URL_PASSWORD = re.compile(r"(?<=://)([^/\s:]*):\S+@")
+_PARAMETER = re.compile(r"(\w*(?:password|passwd|secret|token|api_?key)=)(?:'[^']*'|[^&\s'\"]+)", re.IGNORECASE)
 _API_KEY = re.compile(r"\bkk_[\w-]{20,}")
 HIDDEN = "[hidden]"
 
@@ -40,7 +42,7 @@ def configure(settings: Settings) -> None:
         processors=[
             structlog.stdlib.filter_by_level,
             *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+            _hand_over,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -64,13 +66,23 @@ def hide_secrets(_logger: Any, _method: str, event: EventDict) -> EventDict:
 
 
 def _without_secrets(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
     if isinstance(value, str):
-        return _API_KEY.sub(HIDDEN, _URL_PASSWORD.sub(rf"\1:{HIDDEN}@", value))
+        return _without_secret_words(value)
     if isinstance(value, dict):
-        return dict(hide_secrets(None, "", value))
+        return hide_secrets(None, "", {str(key): inner for key, inner in value.items()})
     if isinstance(value, (list, tuple)):
         return [_without_secrets(item) for item in value]
-    return value
+    # Anything else is shown as a text in the end: bytes, an exception, a URL of some library.
+    shown = value.decode(errors="backslashreplace") if isinstance(value, bytes) else repr(value)
+    hidden = _without_secret_words(shown)
+    return value if hidden == shown else hidden
+
+
+def _without_secret_words(text: str) -> str:
+    text = _URL_PASSWORD.sub(rf"\1:{HIDDEN}@", text)
+    return _API_KEY.sub(HIDDEN, _PARAMETER.sub(rf"\1{HIDDEN}", text))
 
 
 def report_errors(settings: Settings, role: str) -> None:
@@ -93,11 +105,34 @@ def report_errors(settings: Settings, role: str) -> None:
             send_default_pii=False,
             include_local_variables=False,
             max_request_body_size="never",
-            before_send=lambda event, _hint: _without_secrets(event),
+            before_send=_for_report,
+            before_breadcrumb=_for_report,
         )
     except sentry_sdk.utils.BadDsn as error:
         raise Misconfigured(f"KASKAD_SENTRY_DSN cannot be used: {error}") from None
     sentry_sdk.set_tag("role", role)
+
+
+def _for_report(event: Any, hint: dict[str, Any]) -> Any:
+    """A report, or what happened before, without secrets. What our loggers are given arrives as one text of a dict."""
+    record = hint.get("log_record")
+    if isinstance(record, logging.LogRecord) and isinstance(record.msg, dict):
+        said = hide_secrets(None, "", record.msg)
+        words = said.pop("event", "")
+        details = {name: value if isinstance(value, (int, str)) else str(value) for name, value in said.items()}
+        details.pop("exc_info", None)
+        if "logentry" in event:
+            event["logentry"] = {"message": words}
+            event["extra"] = {**event.get("extra", {}), **details}
+        else:
+            event["message"], event["data"] = words, details
+    return _without_secrets(event)
+
+
+def _hand_over(logger: Any, name: str, event: EventDict) -> tuple[tuple[EventDict], dict[str, Any]]:
+    """Give an event to the standard library's logging, with its exception where others look for one."""
+    arguments, named = structlog.stdlib.ProcessorFormatter.wrap_for_formatter(logger, name, event)
+    return arguments, {**named, "exc_info": event.get("exc_info")}
 
 
 def _level(name: str) -> int:

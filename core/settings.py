@@ -12,6 +12,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from core.files import kept
+
+SECRET_BYTES = 16
+"""A secret key that is shorter could be guessed from one link."""
+
 
 def _default_data() -> Path:
     """Root's installation is the machine's; anyone else's belongs to the folder they stand in."""
@@ -41,7 +46,9 @@ class Settings(BaseSettings):
     )
 
     database: str | None = Field(None, description="postgresql://… of an external server; embedded if unset.")
-    database_pool: int = Field(10, ge=1, le=200, description="Connections a process may hold.")
+    database_pool: int = Field(
+        10, ge=1, le=200, description="Connections in a process's pool; an API holds 2 beside it."
+    )
 
     postgres_user: str | None = Field(
         None, description="System user of the embedded PostgreSQL when root runs Kaskad; `kaskad` if unset."
@@ -123,6 +130,9 @@ class Settings(BaseSettings):
     contact_attributes_limit: int = Field(200, ge=1, description="Attributes a contact may carry.")
     contact_bytes_limit: int = Field(32_768, ge=256, description="Bytes of one contact's attributes.")
     contact_tags_limit: int = Field(200, ge=1, description="Tags a contact may carry.")
+    workbook_bytes_limit: int = Field(
+        268_435_456, ge=65_536, description="Bytes that a spreadsheet may unpack to; it is read as a whole."
+    )
     import_bytes_limit: int = Field(100_000_000, ge=1024, description="Bytes of one file imported over the API.")
 
     report_days_limit: int = Field(1100, ge=1, description="Days that the period of a report may have.")
@@ -137,6 +147,13 @@ class Settings(BaseSettings):
     entry_window_ms: int = Field(250, ge=0, le=60_000, description="Entries this close together travel together.")
     cohort_size: int = Field(1000, ge=1, le=5000)
     cohort_open_seconds: int = Field(3600, ge=1)
+
+    @field_validator("secret_key")
+    @classmethod
+    def _is_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value().encode()) < SECRET_BYTES:
+            raise ValueError(f"write a random text of {SECRET_BYTES} bytes or more: openssl rand -base64 36")
+        return value
 
     @field_validator("temporal")
     @classmethod
@@ -189,18 +206,14 @@ class Settings(BaseSettings):
 
     @cached_property
     def secret(self) -> bytes:
-        """The installation's secret key; made on first use and kept with mode 0600 in the data folder."""
+        """The installation's secret key; made on first use and kept with mode 0600 in the data folder.
+
+        Raises:
+            Misconfigured: the file is empty or cut short.
+        """
         if self.secret_key is not None:
             return self.secret_key.get_secret_value().encode()
-        path = self.data / "secret.key"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        except FileExistsError:
-            return path.read_bytes()
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_urlsafe(48).encode())
-        return path.read_bytes()
+        return kept(self.data / "secret.key", lambda: secrets.token_urlsafe(48).encode(), SECRET_BYTES)
 
     @property
     def public_url(self) -> str:

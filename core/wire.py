@@ -1,6 +1,7 @@
 """HTTP/1.1 from this side, as thin as it can be: connections that are kept, one request at a time on each.
 
-Whoever calls says which address to connect to; names are not resolved here.
+Whoever calls says which address to connect to; names are not resolved here. To connect and to ask are two steps, so
+that the caller knows whether anything had left when the time was over.
 """
 
 import asyncio
@@ -8,6 +9,8 @@ import ssl
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import cast
 
 import certifi
@@ -35,10 +38,11 @@ class Answered:
     body: bytearray = field(default_factory=bytearray)
 
 
-class _Line(asyncio.Protocol):
+class Line(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, key: _Key, limit: int) -> None:
+        self.key = key
         self.limit = limit
         self.used_at = 0.0
         self.transport: asyncio.Transport | None = None
@@ -133,32 +137,37 @@ class Wire:
     def __init__(self, limit: int, kept: int) -> None:
         self._limit = limit
         self._kept = kept
-        self._idle: dict[_Key, deque[_Line]] = {}
+        self._idle: dict[_Key, deque[Line]] = {}
         self._tls: ssl.SSLContext | None = None
 
-    async def ask(self, tls: bool, host: str, address: str, port: int, request: bytes) -> Answered:
-        """Send a request, which is complete, to an address and read the whole answer.
+    async def line(self, tls: bool, host: str, address: str, port: int) -> Line:
+        """A connection to an address, on which nothing has been said: one that was kept, or a new one.
 
         Args:
-            tls: whether the connection is encrypted, and the certificate good for `host`.
+            tls: whether it is encrypted, and the certificate good for `host`.
             host: the name it is called by.
             address: where to connect to.
             port: there.
-            request: head and body.
+
+        Raises:
+            OSError: there is none.
+        """
+        key = (tls, host, address, port)
+        return self._take(key) or await self._connect(key)
+
+    async def ask(self, line: Line, request: bytes) -> Answered:
+        """Send a request, head and body, on a connection that `line` gave, and read the whole answer.
 
         Raises:
             Lost: the connection went away after the request had begun to leave.
-            OSError: there was no connection.
             TooLong: the answer is longer than the limit.
         """
-        key = (tls, host, address, port)
-        line = self._take(key) or await self._connect(key)
         try:
             answer = await line.ask(request)
         except BaseException:
             line.close()
             raise
-        self._give_back(key, line)
+        self._give_back(line)
         return answer
 
     async def close(self) -> None:
@@ -169,7 +178,7 @@ class Wire:
         self._idle.clear()
         await asyncio.sleep(0)  # transports close in the next round
 
-    def _take(self, key: _Key) -> _Line | None:
+    def _take(self, key: _Key) -> Line | None:
         lines = self._idle.get(key)
         now = asyncio.get_running_loop().time()
         while lines:
@@ -179,19 +188,19 @@ class Wire:
             line.close()
         return None
 
-    def _give_back(self, key: _Key, line: _Line) -> None:
+    def _give_back(self, line: Line) -> None:
         if not line.keeps or sum(map(len, self._idle.values())) >= self._kept:
             line.close()
             return
         line.used_at = asyncio.get_running_loop().time()
-        self._idle.setdefault(key, deque()).append(line)
+        self._idle.setdefault(line.key, deque()).append(line)
 
-    async def _connect(self, key: _Key) -> _Line:
+    async def _connect(self, key: _Key) -> Line:
         tls, host, address, port = key
         if tls and self._tls is None:
             self._tls = ssl.create_default_context(cafile=certifi.where())
         _, line = await asyncio.get_running_loop().create_connection(
-            lambda: _Line(self._limit),
+            lambda: Line(key, self._limit),
             address,
             port,
             ssl=self._tls if tls else None,
@@ -213,3 +222,19 @@ def request_of(method: str, target: str, headers: Mapping[str, str], body: bytes
     if any("\r" in line or "\n" in line or "\0" in line for line in lines):
         raise ValueError("a line break in the head of a request")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b"")
+
+
+def retry_after(headers: Mapping[str, str]) -> timedelta | None:
+    """What `Retry-After` asks for, in seconds or as a date (RFC 9110, section 10.2.3); None if it says nothing.
+
+    Args:
+        headers: of an answer, their names in small letters.
+    """
+    value = headers.get("retry-after", "").strip()
+    try:
+        if value.isascii() and value.replace(".", "", 1).isdigit():
+            return timedelta(seconds=float(value))
+        at = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    return max((at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC), timedelta())

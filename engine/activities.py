@@ -17,11 +17,12 @@ import channels
 from channels import DeliverRequest, Delivery, Item, NotNow, PrepareRequest
 from channels.policy import Reason
 from core.database import Database
+from core.errors import Conflict
 from core.settings import Settings
 from engine import moves, pacing, runs
 from engine.acting import Acting, contacts_of
 from engine.versions import Version, Versions
-from engine.wire import Acted, HandedOver, HandOver, Places, Prepared, RecordRequest, StepRequest
+from engine.wire import Acted, HandedOver, HandOver, Places, Prepared, RecordRequest, StepRequest, Withdrawal
 from journeys import store
 from journeys.plan import Choose, Notify, Send
 from segments import matching
@@ -128,7 +129,7 @@ class Activities:
         A letter that has to wait does not keep the others: what is settled is told at once. The cohort waits for the
         rest, not Temporal between two attempts: a cohort cannot continue as new while an activity is open.
         """
-        rules = await self.rules_of(request.version_id, request.step) if request.version_id else channels.Rules()
+        version = await self._version(request.version_id)
         try:
             done = await self._delivery.deliver(
                 DeliverRequest(
@@ -136,7 +137,8 @@ class Activities:
                     at=_moment(request.at),
                     items=_items(request.members),
                     repeat_in_doubt=request.repeat_in_doubt,
-                    rules=rules,
+                    rules=await self.rules_of(request.version_id, request.step),
+                    journey_id=version.journey_id,
                 ),
                 activity.heartbeat,
             )
@@ -146,6 +148,19 @@ class Activities:
             rest = [member for member in request.members if member[0] not in gone]
             return HandedOver(rest, wait.retry_after.total_seconds(), moved)
         return HandedOver([], 0.0, _moved(request, done.moved))
+
+    @activity.defn
+    async def withdraw(self, request: Withdrawal) -> None:
+        """Skip messages that have not left and are not to leave any more.
+
+        Raises:
+            Conflict: some are just being handed over; their word will be known in a moment.
+        """
+        reason = Reason.JOURNEY_STOPPED if request.stopped else Reason.LEFT_JOURNEY
+        async with self._database.begin() as connection:
+            leaving = await channels.withdraw(connection, _moment(request.at), _items(request.members), reason)
+        if leaving:
+            raise Conflict(f"{leaving} messages are just being handed over")
 
     @activity.defn
     async def choose(self, request: StepRequest) -> Places:
@@ -276,5 +291,9 @@ async def _record(connection: AsyncConnection, request: RecordRequest) -> None:
         await connection.execute(_BRANCHES, {"branches": msgspec.json.encode(request.branches).decode()})
     if request.over:
         await connection.execute(text("update cohort set state = 'finished' where id = :id"), {"id": request.cohort_id})
+    if request.again:  # or nobody would tell it of pauses and moves
+        await connection.execute(
+            text("update cohort set state = 'closed' where id = :id and state = 'finished'"), {"id": request.cohort_id}
+        )
     if finished:
         await runs.tell_parents(connection, finished)

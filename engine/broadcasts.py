@@ -18,9 +18,11 @@ from core.clock import now
 from core.database import Database
 from core.errors import Conflict, NotFound
 from core.settings import Settings
+from engine import urgency
 from engine.cohorts import Cohorts
 from engine.entries import NewRow, Placed, place, reserve_ids
 from engine.versions import Version, Versions
+from journeys.plan import Plan
 from segments import page
 from segments.criteria import parse
 from segments.store import criteria_of
@@ -55,7 +57,7 @@ async def start(
     found = (
         await connection.execute(
             text(
-                "select j.state, j.version_id, v.plan -> 'entry' ->> 'segment' as segment from journey j "
+                "select j.state, j.version_id, v.plan -> 'entry' ->> 'segment' as segment, v.plan from journey j "
                 "join journey_version v on v.id = j.version_id where j.name = :name"
             ),
             {"name": journey},
@@ -73,8 +75,8 @@ async def start(
         criteria = await criteria_of(connection, segment)
     made = await connection.execute(
         text(
-            "insert into broadcast (version_id, criteria, contact_ids, occasion) values "
-            "(:version, cast(:criteria as jsonb), cast(:contacts as jsonb), :occasion) "
+            "insert into broadcast (version_id, criteria, contact_ids, occasion, priority) values "
+            "(:version, cast(:criteria as jsonb), cast(:contacts as jsonb), :occasion, :priority) "
             "on conflict (occasion) do nothing returning id"
         ),
         {
@@ -82,13 +84,15 @@ async def start(
             "criteria": None if criteria is None else msgspec.json.encode(criteria).decode(),
             "contacts": None if contact_ids is None else msgspec.json.encode(sorted(set(contact_ids))).decode(),
             "occasion": occasion,
+            "priority": urgency.of_plan(Plan.model_validate(found.plan), broadcast=True),
         },
     )
     return made.scalar()
 
 
 async def next_page(database: Database, settings: Settings, cohorts: Cohorts, versions: Versions) -> int | None:
-    """Let the next page of the oldest unfinished broadcast in.
+    """Let the next page of an unfinished broadcast in: of the most urgent ones, that whose turn was longest ago. So one
+    of millions holds up no other.
 
     Returns:
         How many contacts the page had; None when there is no broadcast to do.
@@ -99,7 +103,8 @@ async def next_page(database: Database, settings: Settings, cohorts: Cohorts, ve
                 text(
                     "select b.id, b.version_id, b.criteria, b.contact_ids, b.position, j.state from broadcast b "
                     "join journey_version v on v.id = b.version_id join journey j on j.id = v.journey_id "
-                    "where b.finished_at is null order by b.id limit 1 for update of b skip locked"
+                    "where b.finished_at is null order by b.priority, b.served_at nulls first, b.id limit 1 "
+                    "for update of b skip locked"
                 )
             )
         ).first()
@@ -115,7 +120,7 @@ async def next_page(database: Database, settings: Settings, cohorts: Cohorts, ve
         entered = sum(len(one.joins) for one in placed)
         await connection.execute(
             text(
-                "update broadcast set position = :position, entered = entered + :entered, "
+                "update broadcast set position = :position, entered = entered + :entered, served_at = now(), "
                 "finished_at = case when :done then now() end where id = :id"
             ),
             {

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -27,6 +28,7 @@ from core.errors import InvalidInput
 from core.ids import derived_uuid
 from core.outbound import Answer, Caller, NoAnswer, Refused, signature
 from core.settings import Settings
+from core.wire import retry_after
 from engine.versions import Version
 from engine.wire import Acted, StepRequest
 from journeys.plan import Act
@@ -34,6 +36,7 @@ from journeys.steps.call import FAILED, CallData, answered
 from segments import eventfilter
 
 AT_ONCE = 10
+_log = structlog.get_logger()
 _TRANSIENT = frozenset({408, 425, 429})
 _FIRST_PAUSE = 2.0
 _LONGEST_PAUSE = 900.0
@@ -104,9 +107,11 @@ class Calls:
             else:
                 acted.went.append([enrollment, visit, step.leads(settled.way), settled.way])
 
-        async with asyncio.TaskGroup() as group:
-            for enrollment, visit in open_:
-                group.create_task(one(enrollment, visit))
+        # Whatever one comes to, the others are heard out: what is cut off would be called once more.
+        done = await asyncio.gather(*(one(*member) for member in open_), return_exceptions=True)
+        for failure in done:
+            if failure is not None:
+                raise failure
         return acted
 
     async def _one(
@@ -124,9 +129,13 @@ class Calls:
             return _Settled(None, FAILED, str(error))
         except NoAnswer as error:
             return _again(call, known, None, str(error), None)
+        except Exception as error:  # noqa: BLE001 - one contact's defect, logged and in its row
+            # A defect over one contact leads it to `failed`; raised, it would hold up the whole batch for ever.
+            _log.exception("call_failed", enrollment=enrollment)
+            return _Settled(None, FAILED, f"{type(error).__name__}: {error}")
         settled = settle(call, answer)
         if settled is None:
-            return _again(call, known, answer.status, f"status {answer.status}", _retry_after(answer))
+            return _again(call, known, answer.status, f"status {answer.status}", retry_after(answer.headers))
         return settled
 
 
@@ -150,14 +159,15 @@ def settle(call: CallData, answer: Answer) -> _Settled | None:
     return _Settled(answer.status, FAILED, f"status {answer.status}")
 
 
-def _again(call: CallData, known: _Earlier | None, status: int | None, error: str, asked: float | None) -> _Settled:
+def _again(call: CallData, known: _Earlier | None, status: int | None, error: str, asked: timedelta | None) -> _Settled:
     """Try again later, at growing and uneven distances, unless the time for that is over."""
     moment = now()
     attempts = known.attempts if known else 0
     began = known.began_at if known else moment
     pause = min(_FIRST_PAUSE * 2.0**attempts, _LONGEST_PAUSE)
     pause *= random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, guards nothing
-    again = moment + timedelta(seconds=max(pause, min(asked or 0, _LONGEST_PAUSE)))
+    asked_for = min(asked.total_seconds(), _LONGEST_PAUSE) if asked else 0.0
+    again = moment + timedelta(seconds=max(pause, asked_for))
     if again - began > timedelta(seconds=call.retry_seconds):
         return _Settled(status, FAILED, f"given up after {attempts + 1} attempts: {error}")
     return _Settled(status, "", error, again)
@@ -197,11 +207,6 @@ def _dig(data: Any, path: str) -> Any:
         else:
             return None
     return data
-
-
-def _retry_after(answer: Answer) -> float | None:
-    asked = answer.headers.get("retry-after", "")
-    return float(asked) if asked.isascii() and asked.isdecimal() and len(asked) < 8 else None
 
 
 async def _earlier(connection: AsyncConnection, members: Sequence[Sequence[int]]) -> dict[tuple[int, int], _Earlier]:

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.markup import escape
 from rich.tree import Tree
@@ -13,6 +14,7 @@ from core.cli import connected, console, load_settings, output, run
 from core.clock import now
 from engine import broadcasts, entering, history
 from engine.simulating_cli import simulate
+from tracker.wire import Limits
 
 app = typer.Typer(no_args_is_help=True)
 app.command()(simulate)
@@ -28,19 +30,36 @@ def enter(
     ] = None,
     segment: Annotated[str | None, typer.Option(help="Everybody in this segment; `all` is every contact.")] = None,
     key: Annotated[str, typer.Option(help="Tells apart two runs of one contact.")] = "",
+    properties: Annotated[
+        str, typer.Option(help="A JSON object: what templates and `same:` find as event.…; with --contact.")
+    ] = "{}",
     json: _Json = False,
 ) -> None:
     """Let contacts into a journey by hand."""
     if bool(contact) == bool(segment):
         raise typer.BadParameter("give either --contact (once or more) or --segment")
-    output(run(_enter(journey, contact or [], segment, key)), json=json)
+    given = _read(properties)
+    if given and segment:
+        raise typer.BadParameter("properties belong to contacts that are named, not to a segment")
+    output(run(_enter(journey, contact or [], segment, key, given)), json=json)
 
 
-async def _enter(journey: str, contacts: list[str], segment: str | None, key: str) -> dict[str, Any]:
+def _read(properties: str) -> dict[str, Any]:
+    try:
+        given = msgspec.json.decode(properties, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise typer.BadParameter(f'properties are a JSON object, such as {{"cart": 42}}: {error}') from error
+    return given
+
+
+async def _enter(
+    journey: str, contacts: list[str], segment: str | None, key: str, properties: dict[str, Any]
+) -> dict[str, Any]:
+    entering.check(properties, Limits.of(load_settings()))
     async with connected() as database, database.begin() as connection:
         if segment is None:
             ids = [await find(connection, reference) for reference in contacts]
-            return {"journey": journey, "contacts": await entering.enter(connection, journey, ids, key)}
+            return {"journey": journey, "contacts": await entering.enter(connection, journey, ids, key, properties)}
         occasion = f"hand:{journey}:{now().isoformat()}"
         number = await broadcasts.start(connection, journey, occasion=occasion, segment=segment)
         return {"journey": journey, "segment": segment, "broadcast": number}

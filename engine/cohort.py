@@ -15,6 +15,7 @@ from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
+    from engine import urgency
     from engine.course import Change, Course
     from engine.wire import (
         LOG_QUEUE,
@@ -33,6 +34,7 @@ with workflow.unsafe.imports_passed_through():
         RecordRequest,
         Shift,
         StepRequest,
+        Withdrawal,
         provider_queue,
     )
     from journeys.machine import advance
@@ -43,7 +45,6 @@ with workflow.unsafe.imports_passed_through():
 _RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=500), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)
 )
-_PRIORITY = {"alert": 1, "triggered": 3, "broadcast": 5}
 
 
 @workflow.defn(name="cohort")
@@ -92,7 +93,7 @@ class CohortWorkflow:
     @workflow.run
     async def run(self, start: CohortStart) -> None:
         """Live until the cohort is closed and nobody is left in it."""
-        self._work = [asyncio.create_task(self._go_on(leftover)) for leftover in self._taken_along]
+        self._work = [asyncio.create_task(self._deliver(leftover)) for leftover in self._taken_along]
         while True:
             self._draining = workflow.info().is_continue_as_new_suggested()
             self._turn(self._draining)
@@ -101,6 +102,7 @@ class CohortWorkflow:
                     await self._write(over=True)
                     if not self._inputs:
                         return
+                    self._unwritten[-1].again = True
                 elif self._draining:
                     workflow.continue_as_new(self._carry())
             await self._rest()
@@ -227,7 +229,7 @@ class CohortWorkflow:
                 task_queue=LOG_QUEUE,
                 start_to_close_timeout=timedelta(seconds=15),
                 retry_policy=_RETRY,
-                priority=Priority(priority_key=3),
+                priority=self._priority(),
             )
             if listened.heard:
                 self._heard_until = asked
@@ -252,7 +254,8 @@ class CohortWorkflow:
                 self._inputs.extend(_results(acted))  # not in one: the list may be another one after the wait
 
     async def _send(self, step: Send | Notify, request: StepRequest) -> None:
-        prepared: Prepared = await self._call("prepare", request, Prepared)
+        priority = urgency.of_step(step, broadcast=self._start.broadcast)
+        prepared: Prepared = await self._call("prepare", request, Prepared, priority=priority)
         self._inputs.extend(Went(enrollment, visit, step.next) for enrollment, visit in prepared.skipped)
         self._inputs.extend(Held(enrollment, visit, until) for enrollment, visit, until in prepared.delayed)
         self._told = self._told or bool(prepared.skipped or prepared.delayed)  # they do not wait for the others
@@ -260,13 +263,14 @@ class CohortWorkflow:
         for provider, members in prepared.deliver.items():
             repeat = isinstance(step, Notify) or step.repeat_in_doubt or step.priority == "alert"
             hand_over = HandOver(provider, request.at, members, repeat, request.version_id, request.step)
-            routes.append(self._deliver(step.next, self._urgency(step), hand_over))
+            routes.append(self._deliver(Leftover(step.next, priority, hand_over, request.at)))
         if routes:
             await asyncio.gather(*routes)
 
-    async def _deliver(self, to: int, priority: int, hand_over: HandOver) -> None:
+    async def _deliver(self, leftover: Leftover) -> None:
         """Hand over until every message has its final word. Who has it goes on, whatever the others wait for."""
-        while True:
+        while await self._may_leave(leftover):
+            hand_over = leftover.hand_over
             handed: HandedOver = await workflow.execute_activity(
                 "deliver",
                 hand_over,
@@ -275,49 +279,78 @@ class CohortWorkflow:
                 start_to_close_timeout=timedelta(minutes=10),
                 heartbeat_timeout=timedelta(seconds=15),
                 retry_policy=_RETRY,
-                priority=Priority(priority_key=priority),
+                priority=Priority(priority_key=leftover.priority),
             )
             open_ = [*handed.rest, *(member for members in handed.moved.values() for member in members)]
             waiting = {enrollment for enrollment, _ in open_}
             self._inputs.extend(
-                Went(enrollment, visit, to) for enrollment, visit in hand_over.members if enrollment not in waiting
+                Went(enrollment, visit, leftover.next)
+                for enrollment, visit in hand_over.members
+                if enrollment not in waiting
             )
-            for provider, members in handed.moved.items():
-                onward = replace(hand_over, provider=provider, members=members)
-                self._work.append(asyncio.create_task(self._deliver(to, priority, onward)))
-            if not handed.rest:
-                return
             self._told = True
-            leftover = Leftover(
-                to,
-                priority,
-                replace(hand_over, members=handed.rest),
-                workflow.time() + handed.wait,
-            )
-            if not await self._wait_for(leftover):
-                return
-            hand_over = leftover.hand_over
+            for provider, members in handed.moved.items():
+                onward = replace(leftover, hand_over=replace(hand_over, provider=provider, members=members))
+                self._work.append(asyncio.create_task(self._deliver(onward)))
+            leftover.hand_over = replace(hand_over, members=handed.rest)
+            leftover.at = workflow.time() + handed.wait
 
-    async def _wait_for(self, leftover: Leftover) -> bool:
-        """Wait until a hand-over can be gone on with; False if the workflow will continue as new and take it along."""
-        with contextlib.suppress(TimeoutError):
-            await workflow.wait_condition(lambda: self._draining, timeout=max(0.0, leftover.at - workflow.time()))
-            self._leftovers.append(leftover)
-            return False
-        return True
+    async def _may_leave(self, leftover: Leftover) -> bool:
+        """Wait until a hand-over can be gone on with: its time has come, and the journey is not paused. The messages
+        of those who leave the journey meanwhile are withdrawn.
 
-    async def _go_on(self, leftover: Leftover) -> None:
-        """Go on with what the run before left over."""
-        if await self._wait_for(leftover):
-            await self._deliver(leftover.next, leftover.priority, leftover.hand_over)
+        Returns:
+            False if nothing is left of it, or if the workflow will continue as new and take it along.
+        """
+        while leftover.hand_over.members:
+            await self._take_in_news()
+            gone = self._gone(leftover)
+            if gone:
+                await self._withdraw(leftover, gone)
+                continue
+            if self._draining:
+                self._leftovers.append(leftover)
+                return False
+            paused, wait = self._state == "paused", leftover.at - workflow.time()
+            if not paused and wait <= 0:
+                return True
+            with contextlib.suppress(TimeoutError):
+                await workflow.wait_condition(
+                    lambda paused=paused: (  # type: ignore[misc]
+                        self._draining or (self._state == "paused") != paused or bool(self._gone(leftover))
+                    ),
+                    timeout=None if paused else wait,
+                )
+        return False
 
-    def _urgency(self, step: Send | Notify) -> int:
-        if isinstance(step, Notify):
-            return _PRIORITY["alert"]
-        return _PRIORITY["broadcast" if self._start.broadcast and step.priority == "triggered" else step.priority]
+    async def _take_in_news(self) -> None:
+        """Let what was told come to the tokens before anything is decided by them."""
+        self._told = self._told or bool(self._inputs)
+        await workflow.wait_condition(lambda: not self._told and not self._inputs)
+
+    def _gone(self, leftover: Leftover) -> list[list[int]]:
+        """Those of a hand-over who are not in the journey any more."""
+        return [member for member in leftover.hand_over.members if (member[0], 0) not in self._tokens]
+
+    async def _withdraw(self, leftover: Leftover, gone: list[list[int]]) -> None:
+        hand_over = leftover.hand_over
+        await self._call("withdraw", Withdrawal(hand_over.at, gone, self._state == "stopped"), None)
+        enrollments = {enrollment for enrollment, _ in gone}
+        left = [member for member in hand_over.members if member[0] not in enrollments]
+        leftover.hand_over = replace(hand_over, members=left)
+
+    def _priority(self, of_step: int | None = None) -> Priority:
+        """A step's own turn at the task queues; without it, the turn of the cohort's other work."""
+        return Priority(priority_key=of_step or urgency.of_plan(self._course.plan, broadcast=self._start.broadcast))
 
     async def _call(
-        self, name: str, request: StepRequest | RecordRequest, result: type | None, *, long: bool = False
+        self,
+        name: str,
+        request: StepRequest | RecordRequest | Withdrawal,
+        result: type | None,
+        *,
+        long: bool = False,
+        priority: int | None = None,
     ) -> Any:
         return await workflow.execute_activity(
             name,
@@ -326,7 +359,7 @@ class CohortWorkflow:
             start_to_close_timeout=timedelta(minutes=30) if long else timedelta(seconds=30),
             heartbeat_timeout=timedelta(minutes=2) if long else None,
             retry_policy=_RETRY,
-            priority=Priority(priority_key=5 if self._start.broadcast else 3),
+            priority=self._priority(priority),
         )
 
 

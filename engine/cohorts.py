@@ -1,7 +1,6 @@
 """Telling cohort workflows what happened, starting them where need be."""
 
 import asyncio
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,8 +15,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from core import ids
 from core.database import Database
 from core.settings import Settings
+from engine import urgency
 from engine.cohort import CohortWorkflow
 from engine.entries import CLOSING_MARGIN, Cohort, Placed
+from engine.rests import Rests
 from engine.versions import Version, Versions
 from engine.wire import MAIN_QUEUE, CohortStart, News, cohort_workflow_id
 
@@ -25,7 +26,7 @@ _AT_ONCE = 50
 _EVENTS_A_SIGNAL = 2000
 _RETELL_AFTER = timedelta(seconds=20)
 _RETELL_LIMIT = 20_000
-_LONGEST_REST = 3600.0
+_UNSTARTED_SECONDS = 0.25
 
 
 class Cohorts:
@@ -35,8 +36,8 @@ class Cohorts:
         self._client = client
         self._settings = settings
         self._gate = asyncio.Semaphore(_AT_ONCE)
-        self._rests: dict[int, tuple[float, float]] = {}
-        """Cohorts that were told again: when that may happen once more, and how long they were left alone last."""
+        self._told_again = Rests(_RETELL_AFTER.total_seconds())
+        self._unstarted = Rests(_UNSTARTED_SECONDS)
 
     async def join(self, database: Database, placed: Sequence[Placed]) -> None:
         """Tell cohorts of their newcomers, starting those that do not run yet."""
@@ -138,7 +139,7 @@ class Cohorts:
                         "age": older_than,
                         "limit": _RETELL_LIMIT,
                         "ids": enrollments,
-                        "resting": [] if enrollments else self._resting(),
+                        "resting": [] if enrollments else self._told_again.now(),
                     },
                 )
             ).all()
@@ -150,21 +151,9 @@ class Cohorts:
         placed = [Placed(cohort, known[cohort.version_id], members) for cohort, members in joins.items()]
         await self.join(database, placed)
         if enrollments is None:
-            self._let_rest([cohort.id for cohort in joins])
+            for cohort in joins:
+                self._told_again.give(cohort.id)
         return len(rows)
-
-    def _resting(self) -> list[int]:
-        """The cohorts that are not to be told again yet."""
-        at = time.monotonic()
-        self._rests = {cohort: rest for cohort, rest in self._rests.items() if rest[0] > at - _LONGEST_REST}
-        return [cohort for cohort, (until, _) in self._rests.items() if until > at]
-
-    def _let_rest(self, cohorts: Sequence[int]) -> None:
-        at = time.monotonic()
-        for cohort in cohorts:
-            _, before = self._rests.get(cohort, (0.0, _RETELL_AFTER.total_seconds() / 2))
-            rest = min(2 * before, _LONGEST_REST)
-            self._rests[cohort] = (at + rest, rest)
 
     async def spread_control(self, database: Database) -> int:
         """Tell cohorts of a pause, a resume or a stop that they have not heard of.
@@ -178,31 +167,41 @@ class Cohorts:
                     text(
                         "select c.id, j.control, j.state from cohort c join journey_version v on v.id = c.version_id "
                         "join journey j on j.id = v.journey_id "
-                        "where c.state <> 'finished' and c.control < j.control limit 500"
-                    )
+                        "where c.state <> 'finished' and c.control < j.control and c.id <> all(:resting) limit 500"
+                    ),
+                    {"resting": self._unstarted.now()},
                 )
             ).all()
         if not rows:
             return 0
-        await asyncio.gather(*(self.inform(row.id, News(control=row.control, state=row.state)) for row in rows))
+        told = await asyncio.gather(*(self.inform(row.id, News(control=row.control, state=row.state)) for row in rows))
+        heard = []
+        for row, was_there in zip(rows, told, strict=True):
+            if was_there:
+                heard.append(row)
+            else:  # its workflow is only about to start, with what was true before
+                self._unstarted.give(row.id)
         async with database.begin() as connection:
-            for row in rows:
-                await connection.execute(
-                    text("update cohort set control = greatest(control, :control) where id = :id"),
-                    {"control": row.control, "id": row.id},
-                )
-        return len(rows)
+            await connection.execute(
+                text(
+                    "update cohort c set control = greatest(c.control, u.control) "
+                    "from unnest(cast(:ids as bigint[]), cast(:controls as int[])) as u(id, control) where c.id = u.id"
+                ),
+                {"ids": [row.id for row in heard], "controls": [row.control for row in heard]},
+            )
+        return len(heard)
 
 
 def priority_of(cohort: Cohort, version: Version) -> Priority:
     """A cohort's turn at the task queues: after those in a hurry, and then every journey gets its share, however many
     contacts another has in the queue. Its activities inherit it."""
-    return Priority(priority_key=5 if cohort.broadcast else 3, fairness_key=f"journey-{version.journey_id}")
+    key = urgency.of_plan(version.plan, broadcast=cohort.broadcast)
+    return Priority(priority_key=key, fairness_key=f"journey-{version.journey_id}")
 
 
 async def _still_entering(database: Database, placed: Placed) -> Placed:
     """Those of the newcomers whom no workflow has written down; their cohort, which had finished, lives again and has
-    to hear of pauses."""
+    to hear of pauses, also of those that its earlier workflow has heard of."""
     async with database.begin() as connection:
         rows = await connection.execute(
             text("select id from enrollment where id = any(:ids) and state = 'entering'"),
@@ -211,8 +210,11 @@ async def _still_entering(database: Database, placed: Placed) -> Placed:
         waiting = set(rows.scalars())
         if waiting:
             await connection.execute(
-                text("update cohort set state = 'closed' where id = :id and state = 'finished'"),
-                {"id": placed.cohort.id},
+                text(
+                    "update cohort set state = case when state = 'finished' then 'closed' else state end, "
+                    "control = least(control, :control) where id = :id"
+                ),
+                {"id": placed.cohort.id, "control": placed.cohort.control},
             )
     return replace(placed, joins=[join for join in placed.joins if join[0] in waiting])
 

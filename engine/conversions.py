@@ -35,8 +35,8 @@ async def record(
 ) -> int:
     """Write the conversions that are among events of the log; says how many. A repeat changes nothing.
 
-    Of several runs of a contact through one journey the latest that began before the event counts it, and only within
-    the window of its version.
+    Of several runs of a contact through one journey, among those that began before the event, the latest that the event
+    counts for (its `same:` and its window) has it; so with a run for each cart it is the cart that was paid.
     """
     concerned = [event for event in events if event.name in versions]
     if not concerned:
@@ -47,9 +47,9 @@ async def record(
     for event in concerned:
         latest: dict[int, Any] = {}
         for run in runs.get(event.contact_id, ()):
-            if _began(run, event):
+            if _began(run, event) and _counts(run, event, by_id):
                 latest[run.journey_id] = run
-        rows += [_row(run, event, by_id[run.version_id]) for run in latest.values() if _counts(run, event, by_id)]
+        rows += [_row(run, event, by_id[run.version_id]) for run in latest.values()]
     if rows:
         await connection.execute(
             text(
@@ -65,8 +65,7 @@ async def record(
 async def _runs(
     connection: AsyncConnection, contact_ids: Sequence[int], version_ids: Sequence[int]
 ) -> dict[int, list[Any]]:
-    """The runs of each contact, oldest first. Versions without a conversion are of no interest, though they may have
-    been the latest run."""
+    """The runs of each contact through versions that have a conversion, oldest first."""
     rows = await connection.execute(
         text(
             "select id, contact_id, journey_id, version_id, entered_at, entry_event_id, correlation from enrollment "
@@ -103,7 +102,17 @@ def _row(run: Any, event: LoggedEvent, version: Version) -> dict[str, Any]:
         "event": event.id,
         "at": event.at,
         "contact": event.contact_id,
-        "value": float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None,
+        "value": _number(value),
         "journey": run.journey_id,
         "version": run.version_id,
     }
+
+
+def _number(value: Any) -> float | None:
+    """A value as it is kept; None for what is no number, or one beyond all that are kept."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None

@@ -1,7 +1,7 @@
 """What happened to an enrollment, and why, in words."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,12 +10,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import NotFound
+from core.schema.messages import MessageState
 from engine import telling
-from journeys.plan import End, Notify, Plan, Send, Wait
+from journeys.plan import Act, End, Notify, Plan, Send, Wait
 
 _ENROLLMENT = (
     "select e.id, e.contact_id, e.key, e.entered_at, e.finished_at, e.due_at, e.state, e.outcome, e.step, "
-    "e.branch_steps, e.branch_ends, e.closed_by, j.name as journey, v.number as version, v.plan from enrollment e "
+    "e.branch_steps, e.branch_ends, e.closed_by, j.name as journey, j.state = 'paused' as paused, "
+    "v.number as version, v.plan from enrollment e "
     "join journey j on j.id = e.journey_id join journey_version v on v.id = e.version_id "
 )
 
@@ -100,8 +102,9 @@ async def _history(connection: AsyncConnection, row: Any) -> History:
         message.visit: message
         for message in await connection.execute(
             text(
-                "select visit, state, reason, opened_at, clicked_at, address from message "
-                "where contact_id = :contact and enrollment_id = :id"
+                "select m.visit, m.state, m.reason, m.opened_at, m.clicked_at, m.address, p.name as provider "
+                "from message m left join provider p on p.id = m.provider_id "
+                "where m.contact_id = :contact and m.enrollment_id = :id"
             ),
             {"contact": row.contact_id, "id": row.id},
         )
@@ -120,7 +123,7 @@ async def _history(connection: AsyncConnection, row: Any) -> History:
         outcome=row.outcome,
         entered_at=row.entered_at,
         finished_at=row.finished_at,
-        waits=list(_waits(plan, row)),
+        waits=list(_waits(plan, row, {visit.step: messages.get(visit.visit) for visit in visits})),
         ends_upon=None if row.finished_at is not None else telling.ended_early(plan) or None,
         moments=moments,
     )
@@ -147,8 +150,8 @@ def _moments(plans: dict[int, Plan], visits: Sequence[Any], messages: dict[int, 
     return moments
 
 
-def _waits(plan: Plan, row: Any) -> Iterator[Waiting]:
-    """What it waits for at present, by branch."""
+def _waits(plan: Plan, row: Any, latest: Mapping[int, Any]) -> Iterator[Waiting]:
+    """What it waits for at present, by branch. `latest` is the message of the last visit of each step."""
     if row.finished_at is not None or row.step is None:
         return
     standing = zip(row.branch_steps, row.branch_ends, strict=True) if row.branch_steps else [(row.step, row.due_at)]
@@ -156,8 +159,12 @@ def _waits(plan: Plan, row: Any) -> Iterator[Waiting]:
         step = plan.steps[number]
         if isinstance(step, Wait):
             yield Waiting(step.id, until, telling.doing(plan, step, None))
-        elif isinstance(step, Send | Notify) and until is not None:
+        elif isinstance(step, Send | Notify | Act) and until is not None:
             yield Waiting(step.id, until, telling.held(plan, step))
+        elif isinstance(step, Send | Notify):
+            message = latest.get(number)
+            if message is not None and message.state == MessageState.QUEUED:
+                yield Waiting(step.id, None, telling.queued(step, message, paused=row.paused))
 
 
 def _ending(row: Any, at_end: bool) -> str:

@@ -6,9 +6,8 @@ says so (`acknowledge`, in the same transaction as what came of it); a workflow 
 """
 
 import asyncio
-import time
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -18,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.database import Database
 from core.errors import Conflict, InvalidInput, NotFound
 from engine.cohorts import Cohorts
+from engine.rests import Rests
 from engine.versions import Versions
 from engine.wire import News, Order, RecordRequest, Shift
 from journeys import moving
@@ -25,27 +25,7 @@ from journeys.plan import Plan
 
 _AT_ONCE = 100
 _ORDERS_AT_ONCE = 1000
-_SHORTEST_REST, _LONGEST_REST = 5.0, 3600.0
-
-
-class Rests:
-    """Who was told lately, and so is left alone: for twice as long every time, because a workflow's history keeps what
-    it is told, and usually it is only the worker that is away."""
-
-    def __init__(self) -> None:
-        self._until: dict[Hashable, tuple[float, float]] = {}
-
-    def now(self) -> list[Any]:
-        """Those who are to be left alone."""
-        at = time.monotonic()
-        self._until = {who: rest for who, rest in self._until.items() if rest[0] > at - _LONGEST_REST}
-        return [who for who, (until, _) in self._until.items() if until > at]
-
-    def give(self, who: Hashable) -> None:
-        """Leave somebody alone for a while."""
-        _, before = self._until.get(who, (0.0, _SHORTEST_REST / 2))
-        rest = min(2 * before, _LONGEST_REST)
-        self._until[who] = (time.monotonic() + rest, rest)
+_REST_SECONDS = 5.0
 
 
 class Moves:
@@ -55,8 +35,8 @@ class Moves:
         self._database = database
         self._cohorts = cohorts
         self._versions = versions
-        self._moved = Rests()
-        self._ordered = Rests()
+        self._moved = Rests(_REST_SECONDS)
+        self._ordered = Rests(_REST_SECONDS)
 
     async def spread(self) -> int:
         """Tell what has to be told.

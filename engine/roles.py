@@ -2,15 +2,14 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import structlog
+from prometheus_client import Counter
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from temporalio.client import Client
-from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from channels import Delivery, byhand, undelivered
@@ -19,10 +18,11 @@ from channels.providers import ensure_default
 from contacts import merging
 from core.clock import now
 from core.database import Database
-from core.errors import Unavailable
+from core.errors import KaskadError
 from core.maintenance import maintain
+from core.periodic import Duty, repeat, repeating
 from core.settings import Settings
-from engine import broadcasts, comings, confirming, schedules, winners
+from engine import almanac, backfill, broadcasts, comings, confirming, schedules, winners
 from engine.activities import Activities
 from engine.cohort import CohortWorkflow
 from engine.cohorts import Cohorts
@@ -47,12 +47,7 @@ _LOOK_SECONDS = 0.1
 """How long segments' members may lag behind the log while nothing is happening."""
 _RETRIES_SECONDS = 2.0
 
-# What goes away by itself once a server is back; anything else is a defect and ends the process.
-_PASSING = (Unavailable, DBAPIError, PoolTimeout, RPCError, OSError)
-
-
-_Duty = Callable[[], Awaitable[float]]
-"""Does its work once and says after how many seconds it wants to be called again."""
+FAILURES = Counter("kaskad_duty_failures_total", "Turns of a duty of the router or a worker that failed", ["duty"])
 
 
 async def run_worker(settings: Settings, database: Database, client: Client, stop: asyncio.Event) -> None:
@@ -71,6 +66,7 @@ async def run_worker(settings: Settings, database: Database, client: Client, sto
             activities.prepare,
             activities.choose,
             activities.act,
+            activities.withdraw,
             schedules.ScheduleActivities(database).start_broadcast,
         ],
         max_concurrent_activities=settings.database_pool,
@@ -86,7 +82,7 @@ async def run_worker(settings: Settings, database: Database, client: Client, sto
         return 0.0 if await byhand.send_again(database, delivery, activities.rules_of) or late else _RETRIES_SECONDS
 
     try:
-        async with main, ear, receiving_mail(settings, database), _beside(stop, send_again):
+        async with main, ear, receiving_mail(settings, database), repeating(_counted(send_again), 0.0, stop=stop):
             log.info("worker ready", queue=MAIN_QUEUE)
             await _serve_providers(database, client, activities, stop)
     finally:
@@ -94,24 +90,15 @@ async def run_worker(settings: Settings, database: Database, client: Client, sto
         await delivery.close()
 
 
-@contextlib.asynccontextmanager
-async def _beside(stop: asyncio.Event, duty: _Duty) -> AsyncIterator[None]:
-    """A duty that is done for as long as the block lasts."""
-    task = asyncio.create_task(_repeat(stop, duty, essential=False))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
 async def _serve_providers(database: Database, client: Client, activities: Activities, stop: asyncio.Event) -> None:
     """Poll the queue of every provider, also of those that are added meanwhile."""
     async with contextlib.AsyncExitStack() as stack:
         served: set[str] = set()
-        while not stop.is_set():
-            for name in await _provider_names(database) - served:
+
+        async def serve_providers() -> None:
+            async with database.begin() as connection:
+                names = set((await connection.execute(text("select name from provider"))).scalars())
+            for name in names - served:
                 worker = Worker(
                     client,
                     task_queue=provider_queue(name),
@@ -121,16 +108,8 @@ async def _serve_providers(database: Database, client: Client, activities: Activ
                 await stack.enter_async_context(worker)
                 served.add(name)
                 log.info("serving provider", provider=name)
-            await _pause(stop, _LOOK_FOR_PROVIDERS)
 
-
-async def _provider_names(database: Database) -> set[str]:
-    try:
-        async with database.begin() as connection:
-            return set((await connection.execute(text("select name from provider"))).scalars())
-    except _PASSING as error:
-        log.warning("cannot read the providers", error=str(error))
-        return set()
+        await repeat(_counted(serve_providers), _LOOK_FOR_PROVIDERS, stop=stop)
 
 
 async def run_router(settings: Settings, database: Database, client: Client, stop: asyncio.Event) -> None:
@@ -142,7 +121,8 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
     timetable = schedules.Timetable(database, client)
     moves = Moves(database, cohorts, versions)
     tracker = comings.Tracker(database, versions)
-    almanac = comings.Almanac(database, versions)
+    calendar = almanac.Almanac(database, versions)
+    judge = winners.Winners(database, versions)
 
     async def route() -> float:
         begun = asyncio.get_running_loop().time()
@@ -170,15 +150,15 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
         return 0.0 if await tracker.sweep() else 1.0
 
     async def let_in() -> float:
-        await comings.let_members_in(database)
-        await almanac.turn()
+        await backfill.let_members_in(database)
+        await calendar.turn()
         return 1.0
 
     async def retell() -> float:
         return 10.0 if not await cohorts.retell(database, versions) else 1.0
 
     async def crown() -> float:
-        await winners.decide(database, versions)
+        await judge.decide()
         return _WINNERS_SECONDS
 
     async def settle() -> float:
@@ -206,11 +186,16 @@ async def run_router(settings: Settings, database: Database, client: Client, sto
                 # Whoever was the router before is gone, and may have died between writing and telling.
                 await cohorts.retell(database, versions, older_than=timedelta())
                 log.info("router ready")
-                duties = [route, broadcast, control, move, track, sweep, count_segments, let_in, retell, crown]
-                duties += [settle, schedule, keep_house, ask_consents]
-                await _until_one_ends(stop, mine, duties)
-        except _PASSING as error:
+                duties = [
+                    *(route, broadcast, control, move, track, sweep, count_segments, let_in, retell, crown),
+                    *(settle, schedule, keep_house, ask_consents),
+                ]
+                await _until_lost(stop, mine, duties)
+        except KaskadError as error:
             log.warning("the router begins anew", error=str(error))
+            await _pause(stop, 1.0)
+        except Exception as error:
+            log.error("the router begins anew", exc_info=error)
             await _pause(stop, 1.0)
 
 
@@ -241,35 +226,39 @@ async def _only_one(database: Database) -> AsyncIterator[_Lock | None]:
             await connection.invalidate()
 
 
-async def _until_one_ends(stop: asyncio.Event, lock: _Lock, duties: Sequence[_Duty]) -> None:
-    """Run the duties side by side until `stop`, or until the lock is lost."""
+async def _until_lost(stop: asyncio.Event, lock: _Lock, duties: Sequence[Duty]) -> None:
+    """Do the duties side by side until `stop`, or until the lock is lost. A duty that fails is tried again."""
 
-    async def hold_lock() -> float:
-        await lock.check()
-        return 1.0
+    async def hold_lock() -> None:
+        while not stop.is_set():
+            await lock.check()
+            await _pause(stop, 1.0)
 
     lost: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as group:
-            for duty in [hold_lock, *duties]:
-                group.create_task(_repeat(stop, duty, essential=duty is hold_lock))
-    except* _PASSING as passing:
-        lost = passing.exceptions[0]
+            group.create_task(hold_lock())
+            for duty in duties:
+                group.create_task(repeat(_counted(duty), 0.0, stop=stop))
+    except* Exception as failed:  # noqa: BLE001 - only the lock's, which is raised below
+        lost = failed.exceptions[0]
     if lost is not None:  # raised in the clause above it would come out wrapped, which Python 3.11.2 does
         raise lost
 
 
-async def _repeat(stop: asyncio.Event, duty: _Duty, *, essential: bool) -> None:
-    """Do a duty again and again, each time after as many seconds as it asks for; a passing failure is tried again."""
-    while not stop.is_set():
+def _counted(duty: Duty) -> Duty:
+    """The duty, with its failures counted."""
+    name = getattr(duty, "__name__", "duty")
+
+    @functools.wraps(duty)
+    async def turn() -> float | None:
         try:
-            delay = await duty()
-        except _PASSING as error:
-            if essential:
-                raise
-            log.warning("will try again", duty=getattr(duty, "__name__", "duty"), error=str(error))
-            delay = 1.0
-        await _pause(stop, max(0.0, delay))
+            return await duty()
+        except Exception:
+            FAILURES.labels(name).inc()
+            raise
+
+    return turn
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

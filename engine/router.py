@@ -11,30 +11,50 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import structlog
 from prometheus_client import Counter, Gauge, Histogram
 from sqlalchemy import text
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from temporalio.service import RPCError
 
 from contacts import identities, merging
 from core import eventlog
 from core.database import Database
+from core.errors import Unavailable
 from core.settings import Settings
 from engine import conversions, runs
 from engine.cohorts import Cohorts
 from engine.entries import NewRow, Placed, place, reserve_ids
-from engine.routing import ENTER, Enrolled, LoggedEvent, NewEnrollment, Round, Routed, subscriptions_by_event
+from engine.routing import (
+    ENTER,
+    Enrolled,
+    LoggedEvent,
+    NewEnrollment,
+    Round,
+    Routed,
+    Unrouted,
+    subscriptions_by_event,
+    tried,
+)
 from engine.versions import Version, Versions
 from journeys.plan import ANY_EVENT
-from segments import eventfilter, matching
+from segments import matching
 from segments.criteria import parse
 
 ROUTED = Counter("kaskad_router_events_total", "Events read from the log")
 ENTERED = Counter("kaskad_router_entries_total", "Enrollments begun by the router")
 HEARD = Counter("kaskad_router_heard_total", "Events told to cohorts")
 LAG = Gauge("kaskad_router_lag_events", "Events in the log that are not routed yet, when the last round began")
+UNROUTED = Counter("kaskad_router_unrouted_total", "Events left out because they could not be taken in")
 ROUND_SECONDS = Histogram("kaskad_router_round_seconds", "How long a round takes")
+log = structlog.get_logger()
 
 _ROUND_LIMIT = 5000
+_MOST_UNROUTED = 100
+"""So many events of a round may be left out; if more fail, it is not they that are wrong."""
+# What goes away by itself once a server is back.
+_PASSING = (Unavailable, OperationalError, InterfaceError, RPCError, OSError)
 
 
 @dataclass
@@ -72,9 +92,9 @@ class Router:
             begin, until = await eventlog.next_stretch(connection, position, last)
             events, end = await self._read(connection, begin, until) if begin < until else ([], until)
         with ROUND_SECONDS.time():
-            if events:
-                await self._route(events)
+            unrouted = await self._route_all(events)
             async with self._database.begin() as connection:
+                await _keep(connection, unrouted)
                 await connection.execute(
                     text(
                         "update log_cursor set position = greatest(position, :end), moved_at = now() "
@@ -84,6 +104,33 @@ class Router:
                 )
         ROUTED.inc(end - position)
         return end - position
+
+    async def _route_all(self, events: Sequence[LoggedEvent]) -> list[Unrouted]:
+        """Route events, all but those that cannot be; gives these. One that fails must not hold up all others for ever.
+
+        Raises:
+            Exception: it is not the events' fault: what they fail of passes, or none of them can be routed, or many
+                cannot.
+        """
+        failed: list[Unrouted] = []
+
+        async def route(some: Sequence[LoggedEvent]) -> None:
+            try:
+                await self._route(some)
+            except _PASSING:
+                raise
+            except Exception as error:
+                if len(some) == 1:
+                    failed.append(Unrouted(some[0], None, error))
+                if len(failed) > min(_MOST_UNROUTED, len(events) - 1):
+                    raise
+                if len(some) > 1:  # in the order of the log; what is routed twice takes effect once
+                    await route(some[: len(some) // 2])
+                    await route(some[len(some) // 2 :])
+
+        if events:
+            await route(events)
+        return failed
 
     async def _route(self, events: Sequence[LoggedEvent]) -> None:
         async with self._database.begin() as connection:
@@ -95,6 +142,7 @@ class Router:
             placed = await self._write(connection, routed)
             await conversions.record(connection, self._routes.conversions, events)
             await _children(connection, routed, placed)
+            await _keep(connection, routed.unrouted)
         joined = {enrollment: one.cohort.id for one in placed for enrollment, _ in one.joins}
         dropped = {entry.id for entry in routed.entries} - joined.keys()
         await self._cohorts.join(self._database, placed)
@@ -216,7 +264,7 @@ class Router:
                 entry = version.plan.entry
                 if entry.criteria is None or entry.event is None or event.name == ENTER:
                     continue
-                if eventfilter.matches(entry.event.where, event.properties, {}):
+                if tried(entry.event, event, {}) is True:
                     candidates[version.id].add(event.contact_id)
                     by_id[version.id] = version
         return {
@@ -268,6 +316,25 @@ class Router:
             ]
             placed += await place(connection, self._settings, entries[0].version, rows, broadcast=False)
         return placed
+
+
+async def _keep(connection: AsyncConnection, unrouted: Sequence[Unrouted]) -> None:
+    """Write down which events could not be taken in. Only the error's name is kept: its words may be a contact's."""
+    for one in unrouted:
+        UNROUTED.inc()
+        log.error("event not routed", event_id=one.event.id, version=one.version_id, exc_info=one.error)
+        await connection.execute(
+            text(
+                "insert into unrouted_event (event_id, version_id, occurred_at, error) values "
+                "(:event, :version, :at, :error) on conflict do nothing"
+            ),
+            {
+                "event": one.event.id,
+                "version": one.version_id or 0,
+                "at": one.event.at,
+                "error": type(one.error).__name__,
+            },
+        )
 
 
 async def _position(connection: AsyncConnection) -> tuple[int, int]:

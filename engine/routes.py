@@ -1,6 +1,6 @@
 """The API of enrollments: entering a journey, and what became of it."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +10,7 @@ from core.access import Key, require
 from core.clock import now
 from core.errors import InvalidInput
 from engine import broadcasts, entering, history, moves
+from tracker.wire import Limits
 
 router = APIRouter(prefix="/v1", tags=["journeys"])
 
@@ -18,7 +19,8 @@ class EnterRequest(BaseModel):
     """Who enters: contacts by reference, or a segment."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"contacts": ["email:ann@example.com"], "key": "42"}]}
+        extra="forbid",
+        json_schema_extra={"examples": [{"contacts": ["email:ann@example.com"], "properties": {"cart": 42}}]},
     )
 
     contacts: Annotated[list[str], Field(max_length=entering.LIST_LIMIT)] = []
@@ -26,6 +28,8 @@ class EnterRequest(BaseModel):
     segment: str | None = None
     """A segment's name; `all` is every contact."""
     key: Annotated[str, Field(max_length=200)] = ""
+    properties: dict[str, Any] = {}
+    """With contacts: what templates and `same:` find as `event.…`, within the limits of an event's."""
     occasion: Annotated[str | None, Field(max_length=200)] = None
     """With a segment: repeating a request with the same occasion changes nothing."""
 
@@ -44,10 +48,15 @@ async def enter(name: str, body: EnterRequest, request: Request) -> EnterAnswer:
     """Let contacts, or a segment, into a journey."""
     if bool(body.contacts) == (body.segment is not None):
         raise InvalidInput("give either contacts or a segment")
+    if body.properties and body.segment is not None:
+        raise InvalidInput("properties belong to contacts that are named, not to a segment")
+    entering.check(body.properties, Limits.of(request.app.state.settings))
     async with request.app.state.database.begin() as connection:
         if body.segment is None:
             ids = [await find(connection, reference) for reference in body.contacts]
-            return EnterAnswer(journey=name, contacts=await entering.enter(connection, name, ids, body.key))
+            return EnterAnswer(
+                journey=name, contacts=await entering.enter(connection, name, ids, body.key, body.properties)
+            )
         occasion = f"api:{name}:{body.occasion or now().isoformat()}"
         number = await broadcasts.start(connection, name, occasion=occasion, segment=body.segment)
         return EnterAnswer(journey=name, broadcast=number)

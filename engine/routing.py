@@ -13,7 +13,7 @@ from typing import Any
 
 from core import eventlog
 from engine.versions import Version
-from journeys.plan import ANY_EVENT, OWN_ENROLLMENT, Entry
+from journeys.plan import ANY_EVENT, OWN_ENROLLMENT, Entry, EventFilter
 from segments import eventfilter
 
 ENTER = eventlog.ENTER
@@ -82,6 +82,16 @@ class Routed:
     """Requests of other journeys to let a contact in that came to nothing."""
     closed: dict[int, int] = field(default_factory=dict)
     """Enrollment id to the event that closed it."""
+    unrouted: list["Unrouted"] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Unrouted:
+    """An event that could not be taken in: by one version, whose criteria fail on it, or by any."""
+
+    event: LoggedEvent
+    version_id: int | None
+    error: Exception
 
 
 def subscriptions_by_event(version: Version) -> dict[str, list[int]]:
@@ -90,6 +100,14 @@ def subscriptions_by_event(version: Version) -> dict[str, list[int]]:
     for number, subscription in enumerate(version.plan.subscriptions):
         found[subscription.filter.event].append(number)
     return found
+
+
+def tried(wanted: EventFilter, event: LoggedEvent, known: Mapping[str, Any]) -> bool | Exception:
+    """Whether an event meets a filter, or what the filter failed of."""
+    try:
+        return eventfilter.matches(wanted.where, event.properties, known)
+    except Exception as error:  # noqa: BLE001 - given to the caller, who keeps it
+        return error
 
 
 class Round:
@@ -154,7 +172,7 @@ class Round:
             known = enrollment.correlation | {OWN_ENROLLMENT: enrollment.id}
             for number in (*listening.get(event.name, ()), *listening.get(ANY_EVENT, ())):
                 subscription = version.plan.subscriptions[number]
-                if not eventfilter.matches(subscription.filter.where, event.properties, known):
+                if not self._matches(version, subscription.filter, event, known):
                     continue
                 self.routed.heard.append((event.id, enrollment.id, number, version.id))
                 if enrollment.entering and enrollment.cohort_id:
@@ -163,6 +181,15 @@ class Round:
                     enrollment.closed_by = event.id
                     self.routed.closed[enrollment.id] = event.id
                     break
+
+    def _matches(self, version: Version, wanted: EventFilter, event: LoggedEvent, known: Mapping[str, Any]) -> bool:
+        """Whether an event is what a version waits for. Criteria that fail on it are not met: other journeys, and other
+        events, have to go on."""
+        found = tried(wanted, event, known)
+        if isinstance(found, Exception):
+            self.routed.unrouted.append(Unrouted(event, version.id, found))
+            return False
+        return found
 
     def _subscriptions(self, version: Version) -> dict[str, list[int]]:
         if version.id not in self._listening:
@@ -176,13 +203,15 @@ class Round:
         if not wanted and "parent" in event.properties:
             self.routed.refused.append(event)
         for version in wanted:
-            self._enter(version, event, _key(event.properties.get("key")))
+            entry = version.plan.entry
+            named = event.properties.get(entry.key) if entry.key else None
+            self._enter(version, event, _key(event.properties.get("key") or named))
 
     def _enter_by_event(self, version: Version, event: LoggedEvent) -> None:
         entry = version.plan.entry
         if entry.event is None or entry.event.event != event.name:
             return
-        if not eventfilter.matches(entry.event.where, event.properties, {}):
+        if not self._matches(version, entry.event, event, {}):
             return
         if entry.criteria is not None and not self._allowed(version.id, event.contact_id):
             return

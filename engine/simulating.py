@@ -417,7 +417,7 @@ class Installation:
             True,
             address,
             supposed.consents.get(pair, self.consents[pair].get(person.id)),
-            self.suppressed.get((step.channel, address)) if address else None,
+            supposed.suppressed(step.channel, self.suppressed.get((step.channel, address))) if address else None,
             person.zone,
             _repeated(rules, number, at, supposed),
             self._lately(rules, person.id, step.channel, at, supposed),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from channels.policy import Reason
+from channels import reasons
 from core.schema.messages import MessageState
 from journeys import wording
 from journeys.plan import Act, Choose, Notify, Plan, Send, Split, Step, Wait
@@ -26,24 +26,12 @@ _LEFT_BY = {
     "branch": Choose,
     "otherwise": Choose,
     "arm": Split,
+    "won": Split,
     "event": Wait,
     "timeout": Wait,
     "criteria": Wait,
 }
 """Way to the kind of step that it leads out of."""
-
-_REASONS = {
-    Reason.CONTACT_GONE: "the contact exists no more",
-    Reason.NO_ADDRESS: "the contact has no address for {channel}",
-    Reason.INVALID_ADDRESS: "the contact's address cannot be written to",
-    Reason.NO_CONSENT: "the contact has not agreed to {purpose} by {channel}",
-    Reason.SUPPRESSED: "the address must not be used",
-    Reason.DUPLICATE: "the address got this step's message a moment before",
-    Reason.FREQUENCY_CAP: "the contact had enough messages lately",
-    Reason.MISSING_VALUE: "the message needs a value that is missing",
-    Reason.CANNOT_RENDER: "the template failed on this contact's values",
-    Reason.NEVER_OPEN: "the journey's send window does not open within a year",
-}
 
 
 def came(plan: Plan, visits: Sequence[tuple[int, str]], place: int) -> str:
@@ -66,6 +54,8 @@ def came(plan: Plan, visits: Sequence[tuple[int, str]], place: int) -> str:
             total = sum(arm.weight for arm in before.arms)
             share = next((arm.weight / total for arm in before.arms if arm.name == name), None)
             how = "" if share is None else f" ({share:.0%} of contacts, by chance)"
+            if kind == "won":
+                how = ", which had won"
             return f"was given arm {name} of {before.id}{how}"
     words = {"branch": "branch {} held", "arm": "was given arm {}", "parallel": "began the branch {}"}
     words["answer"] = "answer {} held"
@@ -134,7 +124,7 @@ def _message(thing: str, message: Any, channel: str, purpose: str) -> str:
     word = MessageState(message.state).name.lower().replace("_", " ")
     parts = [f"{thing} {word}"]
     if message.reason:
-        parts.append(f"because {reason(message.reason, channel, purpose)}")
+        parts.append(f"because {reasons.clause(message.reason, channel, purpose) or message.reason}")
     if message.opened_at:
         parts.append(f"opened at {_shown(message.opened_at)}")
     if message.clicked_at:
@@ -142,17 +132,10 @@ def _message(thing: str, message: Any, channel: str, purpose: str) -> str:
     return ", ".join(parts)
 
 
-def reason(stored: str, channel: str, purpose: str) -> str:
-    """Why a message was not sent, from what stands on its row; a provider's own words stay as they are."""
-    word, _, detail = stored.partition(": ")
-    if word not in list(Reason):
-        return stored
-    said = _REASONS[Reason(word)].format(channel=channel, purpose=purpose)
-    return f"{said} ({detail})" if detail else said
-
-
-def held(plan: Plan, step: Send | Notify) -> str:
-    """What a message that is not prepared yet may be waiting for."""
+def held(plan: Plan, step: Send | Notify | Act) -> str:
+    """What a step may be waiting for that could not be done yet: a message that is not prepared, or a call."""
+    if isinstance(step, Act):
+        return f"{step.kind} failed and will be tried again"
     rules, why = plan.rules, []
     if isinstance(step, Send) and step.priority != "alert":
         if rules.quiet is not None:
@@ -161,14 +144,24 @@ def held(plan: Plan, step: Send | Notify) -> str:
             why.append(f"messages leave {wording.window(rules.window)}")
         if rules.per_minute is not None:
             why.append(f"at most {rules.per_minute:g} messages a minute")
-    thing = step.template if isinstance(step, Send) else step.to
-    return f"{step.channel} {thing} is held back" + (f": {'; '.join(why)}" if why else "")
+    return f"{_thing(step)} is held back" + (f": {'; '.join(why)}" if why else "")
+
+
+def queued(step: Send | Notify, message: Any, *, paused: bool) -> str:
+    """What a message that is prepared is waiting for. `message` is its row of the ledger, with its provider's name."""
+    why = "the journey is paused" if paused else f"waits for its turn with {message.provider}"
+    more = f" ({message.reason})" if message.reason and not paused else ""
+    return f"{_thing(step)} is ready to leave: {why}{more}"
 
 
 def ended_early(plan: Plan) -> str:
     """The events that would end the journey at once; empty if there are none."""
     said = [f"{event(one.filter)} ({one.outcome})" for one in plan.subscriptions if one.role in {"goal", "exit"}]
     return " or ".join(said)
+
+
+def _thing(step: Send | Notify) -> str:
+    return f"{step.channel} {step.template if isinstance(step, Send) else step.to}"
 
 
 def _shown(at: datetime) -> str:

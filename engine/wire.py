@@ -110,6 +110,8 @@ class RecordRequest:
     finished: list["Finishes"]
     over: bool
     """Nobody is left in the cohort."""
+    again: bool = False
+    """Somebody joined after that was written."""
     moved: list[list[Any]] | None = None
     """[enrollment, step, due or null, steps of its branches, the end of each one's wait or null] of all who came to
     this version together; first of all."""
@@ -216,6 +218,17 @@ class HandOver:
     version_id: int = 0
     """Whose rules hold for the messages."""
     step: int = 0
+
+
+@dataclass
+class Withdrawal:
+    """Prepared messages that are not to leave any more."""
+
+    at: float
+    """When their batch was made."""
+    members: list[list[int]]
+    stopped: bool
+    """Whether that is because the journey was stopped; else their contacts have left it."""
 
 
 @dataclass

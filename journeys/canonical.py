@@ -15,6 +15,9 @@ TARGETS = ("next", "otherwise", "missing")
 _EFFECT = "data"
 """The field that holds what an effect is given, which names nothing of the plan."""
 
+_UNWRITTEN = ("salt",)
+"""Fields that nobody writes: they keep splits dealing alike from version to version."""
+
 
 def step(plan: Plan, number: int) -> dict[str, Any]:
     """A step as plain data, with ids, criteria and events in the place of their numbers."""
@@ -25,7 +28,7 @@ def step(plan: Plan, number: int) -> dict[str, Any]:
 def content(plan: Plan, number: int) -> dict[str, Any]:
     """What a step does, without its name and without where it leads."""
     data: dict[str, Any] = _bare(step(plan, number))
-    return {key: value for key, value in data.items() if key not in {"id", "salt"}}
+    return {key: value for key, value in data.items() if key not in {"id", *_UNWRITTEN}}
 
 
 def text(plan: Plan) -> str:
@@ -39,7 +42,7 @@ def text(plan: Plan) -> str:
             lines += _lines({one.role: one.model_dump(mode="json", exclude={"role"}, exclude_defaults=True)}, 0)
     for number in range(len(plan.steps)):
         lines += ["", f"step {plan.steps[number].id}:"]
-        lines += _lines({key: value for key, value in step(plan, number).items() if key != "id"}, 1)
+        lines += _lines({key: value for key, value in step(plan, number).items() if key not in {"id", *_UNWRITTEN}}, 1)
     return "\n".join(lines) + "\n"
 
 

@@ -11,7 +11,7 @@ from journeys.steps.grammar import DEFAULT_OUTCOME, StepNode, split_where
 from journeys.steps.place import END, Assembler, Draft, Place, event_filter
 from journeys.steps.registry import kind_of
 from segments import eventfilter
-from segments.tracking import ENTERED, LEFT
+from segments.naming import ENTERED, LEFT
 
 
 def compile(journey: Journey, hasten: float = 1.0) -> Plan:  # noqa: A001 - callers write journeys.compile

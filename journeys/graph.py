@@ -29,6 +29,11 @@ def _rests(step: Step) -> bool:
     return isinstance(step, Wait) and not (step.window or step.date or step.watches)
 
 
+def at_once(plan: Plan) -> set[int]:
+    """The steps that a contact may come to without resting anywhere, from its entry on."""
+    return {0, *_reached(plan, 0, through_waits=False)}
+
+
 def unreachable(plan: Plan) -> list[int]:
     """The steps that no way leads to."""
     reached = set(_reached(plan, 0, through_waits=True)) | {0}

@@ -41,6 +41,9 @@ OVERDUE_SECONDS = 3600.0
 """A message is overdue when its contact came to it so much later than it should have, because of a pause."""
 _EVENT_GRID = 5.0
 """A wait for criteria is looked at again upon events, but not more often than this."""
+ENDLESS = "endless loop"
+"""How an enrollment ends that runs in a circle without waiting. Publishing refuses such plans; should one be there all
+the same, it must stop nobody else of the cohort."""
 _MOST_MOVES = 1000
 
 
@@ -268,7 +271,8 @@ def _settle(plan: Plan, turn: Turn, now: float) -> None:
             continue
         moves[key[0]] = moves.get(key[0], 0) + 1
         if moves[key[0]] > _MOST_MOVES:
-            raise ValueError(f"step {plan.steps[ready.step].id}: a loop without a wait")
+            _finish(turn, key[0], now, ENDLESS)
+            continue
         acts, more = _enter(plan.steps[ready.step], plan, turn, key, now)
         front += reversed(more)
         if acts:

@@ -9,15 +9,16 @@ new version.
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from itertools import chain, count
 from typing import Literal, NamedTuple
 
 from journeys import canonical
 from journeys.graph import successors
 from journeys.machine import due_time
-from journeys.plan import Choose, Join, Parallel, Plan, Step, Wait
+from journeys.plan import Choose, Join, Parallel, Plan, Split, Step, Wait
 from journeys.tokens import Finish, Held, Input, Key, Token, Tokens, Visit, Went, branches_of
 
 END = "end"
@@ -107,6 +108,31 @@ def _aligned(old: Plan, olds: Sequence[int], new: Plan, news: Sequence[int]) -> 
     return {olds[block.a + i]: news[block.b + i] for block in blocks for i in range(block.size)}
 
 
+def keep_arms(old: Plan, new: Plan) -> Plan:
+    """The new version with the splits that it has from the old one dealing as they did there.
+
+    Which arm a contact takes, and which split a winner was found for, follows from a split's salt. That is made of the
+    id, and ids that nobody wrote shift when a split is put above; so the heir takes the salt over, and a split that is
+    new takes none that is in use.
+    """
+    kept = {heir: getattr(old.steps[number], "salt", None) for number, heir in heirs(old, new).items()}
+    used = {salt for salt in kept.values() if salt is not None}
+    steps: list[Step] = []
+    for number, step in enumerate(new.steps):
+        if isinstance(step, Split):
+            salt = kept.get(number) or _unused(step.salt, used)
+            used.add(salt)
+            steps.append(step.model_copy(update={"salt": salt}))
+        else:
+            steps.append(step)
+    return new.model_copy(update={"steps": tuple(steps)})
+
+
+def _unused(salt: str, used: Collection[str]) -> str:
+    names = chain([salt], (f"{salt}+{more}" for more in count(1)))
+    return next(one for one in names if one not in used)
+
+
 def edits(old: Plan, new: Plan, placement: Mapping[str, str]) -> list[StepEdit]:
     """What becomes of each step of the old version, in its order, with where the publisher places its contacts.
 
@@ -118,7 +144,7 @@ def edits(old: Plan, new: Plan, placement: Mapping[str, str]) -> list[StepEdit]:
     found = []
     for number, step in enumerate(old.steps):
         heir = same.get(number)
-        edit = "gone" if heir is None else _edit(old, number, new, heir)
+        edit = "gone" if heir is None else _edit(old, number, new, same)
         to = None if heir is None else new.steps[heir].id
         if step.id in placement:
             to = placement[step.id]
@@ -128,16 +154,14 @@ def edits(old: Plan, new: Plan, placement: Mapping[str, str]) -> list[StepEdit]:
     return found
 
 
-def _edit(old: Plan, number: int, new: Plan, heir: int) -> Edit:
+def _edit(old: Plan, number: int, new: Plan, same: Mapping[int, int]) -> Edit:
+    heir = same[number]
     before, after = canonical.content(old, number), canonical.content(new, heir)
     if before != after:
         differing = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
         return "retimed" if before["kind"] == "wait" and differing <= set(_TIMES) else "changed"
-    return "same" if _leads(old, number) == _leads(new, heir) else "rerouted"
-
-
-def _leads(plan: Plan, number: int) -> list[str]:
-    return [plan.steps[to].id for to in successors(plan.steps[number])]
+    led = [same.get(to) for to in successors(old.steps[number])]
+    return "same" if led == list(successors(new.steps[heir])) else "rerouted"
 
 
 class Way(NamedTuple):

@@ -6,7 +6,9 @@ at which hours it falls due, and cannot count (`COUNT`, `INTERVAL`).
 """
 
 import re
-from datetime import UTC, datetime, timedelta
+from calendar import isleap
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -16,6 +18,10 @@ _ANCHOR = datetime(2024, 1, 1)  # noqa: DTZ001 -- a clock on the wall; a Monday
 _START = re.compile(r"DTSTART:(\d{8}T\d{6})\s+", re.IGNORECASE)
 _RARE = ("HOURLY", "DAILY", "WEEKLY", "MONTHLY", "YEARLY")
 LENGTH_LIMIT = 500
+_FIRST_YEAR = 2000
+"""Every occasion since the beginning is gone through whenever the next one is looked for."""
+_LAST_YEARS = range(9904, 9932)
+"""Every calendar that a year may have, and no century whose leap day is left out until the end of time."""
 
 
 class Unreadable(ValueError):
@@ -47,15 +53,33 @@ def check(text: str) -> str:
         raise Unreadable("INTERVAL and COUNT need a beginning", "write DTSTART:20260105T090000 in front")
     if start is None and "BYHOUR" not in named and named["FREQ"] != "HOURLY":
         raise Unreadable("the rule does not say at what time", "add ;BYHOUR=9")
+    if start is not None and start.year < _FIRST_YEAR:
+        raise Unreadable("DTSTART lies too long ago", f"begin in {_FIRST_YEAR} or later")
     tidy = (f"DTSTART:{start:%Y%m%dT%H%M%S} " if start else "") + rule
     try:
-        if _rule(tidy).after(_ANCHOR - timedelta(days=1)) is None:
+        if not _possible(start or _ANCHOR, named) or _rule(tidy).after(_ANCHOR - timedelta(days=1)) is None:
             raise Unreadable("the rule never falls due", "look at UNTIL and COUNT")
     except (ValueError, TypeError) as error:
         if isinstance(error, Unreadable):
             raise
         raise Unreadable(f"this is no recurrence rule: {error}", "write FREQ=WEEKLY;BYDAY=MO;BYHOUR=9") from error
     return tidy
+
+
+def _possible(start: datetime, named: Mapping[str, str]) -> bool:
+    """Whether a rule falls due within two generations of its start, leaving out how it ends.
+
+    A rule that never does would be looked for until the year 9999, which takes ten seconds. So it is looked for in
+    those last years only: days and weekdays come round every 28 years.
+    """
+    endless = ";".join(f"{key}={value}" for key, value in named.items() if key not in {"UNTIL", "COUNT"})
+    late = next(start.replace(year=year) for year in _LAST_YEARS if _calendar(year) == _calendar(start.year))
+    return _rule_from(endless, late).after(late, inc=True) is not None
+
+
+def _calendar(year: int) -> tuple[bool, int]:
+    """The same for years whose days fall on the same weekdays."""
+    return isleap(year), date(year, 1, 1).weekday()
 
 
 def following(text: str, zone: str, after: datetime) -> datetime | None:
@@ -75,7 +99,11 @@ def following(text: str, zone: str, after: datetime) -> datetime | None:
 @lru_cache(maxsize=256)
 def _rule(text: str) -> rrule:
     start, rule = _parts(text)
-    made = rrulestr(rule, dtstart=start or _ANCHOR)
+    return _rule_from(rule, start or _ANCHOR)
+
+
+def _rule_from(rule: str, start: datetime) -> rrule:
+    made = rrulestr(rule, dtstart=start)
     if not isinstance(made, rrule):
         raise Unreadable("one rule is expected here", "make two journeys")
     return made

@@ -8,13 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core import documents
 from core.documents import Path
 from core.errors import Problem
-from journeys import branches
+from journeys import branches, compiler, enrolling
 from journeys.language import Journey
 from journeys.steps.grammar import StepNode, split_where
 from journeys.steps.known import NO_ABILITIES, Abilities, Known
 from journeys.steps.registry import BY_KEY, kind_of
 from journeys.steps.send import SendStep
-from segments import criteria, store
+from segments import criteria, resolving, store
 from segments.criteria.check import attribute_types
 
 
@@ -22,6 +22,7 @@ async def problems_of(
     connection: AsyncConnection, journey: Journey, abilities: Abilities = NO_ABILITIES
 ) -> list[Problem]:
     """Everything a journey names that does not exist or does not fit, in the order of lines."""
+    await store.hold_still(connection)
     types = await attribute_types(connection)
     by_event = journey.enter.event is not None
     known = Known(
@@ -36,9 +37,10 @@ async def problems_of(
     found = [*_unbuilt_problems(journey), *await _entry_problems(journey, known)]
     for path, step in steps_of(journey):
         found += await kind_of(step).check(step, known, path)
+    found += await enrolling.endless(compiler.assemble(journey), known)
     for path, data in criteria_of(journey):
-        references = criteria.parse(data, documents.pointer(path)).references()
-        wrong = await criteria.check(connection, references)
+        here = documents.pointer(path)
+        wrong = await resolving.problems_of(connection, criteria.parse(data, here), here)
         found += [journey.document.problem(documents.parts(one.path), one.message, one.mend) for one in wrong]
     return sorted(set(found), key=lambda one: (one.line, one.column, one.message))
 

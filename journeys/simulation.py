@@ -60,7 +60,6 @@ def simulate(
 
     Raises:
         InvalidInput: a loop that goes round too often.
-        ValueError: a loop without a wait, which the compiler refuses.
     """
     tally = Tally()
     events = Events(scenario)

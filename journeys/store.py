@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.documents import did_you_mean
 from core.errors import InvalidInput, NotFound, Problem
 from core.schema.journeys import enrollment, journey, journey_version
-from journeys import compiler, edits, references
+from journeys import compiler, edits, moving, references
 from journeys.edits import Standing
 from journeys.loader import load
 from journeys.plan import Plan
@@ -95,14 +95,16 @@ async def publish(
     content = source.decode("utf-8-sig") if isinstance(source, bytes) else source
     number_of_journey = await _lock(connection, plan)
     before = await _newest(connection, number_of_journey)
+    if before is not None:
+        plan = moving.keep_arms(Plan.model_validate(before.plan), plan)
     body = plan.model_dump(mode="json")
     if backfill:
         wish = update(journey).where(journey.c.id == number_of_journey)
         await connection.execute(wish.values(backfills=journey.c.backfills + 1))
     stood = await edits.placeable(connection, number_of_journey, plan, placement or {}) if move else []
     if before is not None and before.source == content and before.plan == body:
-        moving = await edits.move(connection, number_of_journey, before.id, placement or {}, by) if move else 0
-        return Published(plan.journey, before.id, before.number, changed=False, standing=tuple(stood), moving=moving)
+        moved = await edits.move(connection, number_of_journey, before.id, placement or {}, by) if move else 0
+        return Published(plan.journey, before.id, before.number, changed=False, standing=tuple(stood), moving=moved)
     number = 1 if before is None else before.number + 1
     made = await connection.execute(
         insert(journey_version)
@@ -113,8 +115,8 @@ async def publish(
     await connection.execute(
         update(journey).where(journey.c.id == number_of_journey).values(version_id=version_id, title=plan.title)
     )
-    moving = await edits.move(connection, number_of_journey, version_id, placement or {}, by) if move else 0
-    return Published(plan.journey, version_id, number, changed=True, standing=tuple(stood), moving=moving)
+    moved = await edits.move(connection, number_of_journey, version_id, placement or {}, by) if move else 0
+    return Published(plan.journey, version_id, number, changed=True, standing=tuple(stood), moving=moved)
 
 
 async def preview(
@@ -132,7 +134,11 @@ async def preview(
     plan = compiler.compile(load(source, file), hasten)
     found = await connection.execute(select(journey.c.id).where(journey.c.name == plan.journey))
     number = found.scalar_one_or_none()
-    return [] if number is None else await edits.standing(connection, number, plan, placement or {})
+    before = None if number is None else await _newest(connection, number)
+    if number is None or before is None:
+        return []
+    plan = moving.keep_arms(Plan.model_validate(before.plan), plan)
+    return await edits.standing(connection, number, plan, placement or {})
 
 
 async def _lock(connection: AsyncConnection, plan: Plan) -> int:

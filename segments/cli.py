@@ -2,6 +2,7 @@
 
 import getpass
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,6 @@ from rich.table import Table
 
 from contacts.profiles import find
 from core.cli import connected, console, load_settings, output, run
-from segments import criteria as language
 from segments import export as exporting
 from segments import growth as growing
 from segments import members as membership
@@ -90,7 +90,7 @@ def preview(
 @app.command()
 def members(
     name: _Name,
-    after: Annotated[int, typer.Option(help="Begin behind this contact's number.")] = 0,
+    after: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Begin behind this contact's number.")] = 0,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
     json: _Json = False,
 ) -> None:
@@ -110,25 +110,24 @@ def export(
     to: Annotated[Path | None, typer.Option(help="A file; standard output if left out.")] = None,
     json: _Json = False,
 ) -> None:
-    """Write the contacts of a segment as CSV."""
+    """Write the contacts of a segment as CSV; or, with --json and without --to, as JSON."""
+    wanted = [one.strip() for one in columns.split(",") if one.strip()]
 
     async def work() -> int:
-        pieces = 0
-        target = None if to is None else to.open("w", encoding="utf-8", newline="")
-        try:
-            async with connected() as database, database.begin() as connection:
-                wanted = [one.strip() for one in columns.split(",") if one.strip()]
-                async for piece in exporting.export(connection, name, wanted):
-                    (target or sys.stdout).write(piece)
-                    pieces += piece.count("\r\n")
-        finally:
-            if target is not None:
-                target.close()
-        return max(0, pieces - 1)
+        number = 0
+        async with connected() as database, database.begin() as connection:
+            pieces = exporting.export(connection, name, wanted, as_json=json and to is None)
+            first = await anext(pieces)  # what is wrong is said before a file is emptied
+            with nullcontext(sys.stdout) if to is None else to.open("w", encoding="utf-8", newline="") as out:
+                out.write(first.text)
+                async for piece in pieces:
+                    out.write(piece.text)
+                    number += piece.contacts
+        return number
 
-    rows = run(work())
+    number = run(work())
     if to is not None:
-        output({"segment": name, "file": str(to), "lines": rows}, json=json)
+        output({"segment": name, "file": str(to), "contacts": number}, json=json)
 
 
 @app.command()
@@ -151,13 +150,12 @@ def overlap(one: _Name, other: _Name, json: _Json = False) -> None:
 
 
 @app.command()
-def sql(name: _Own, json: _Json = False) -> None:
+def sql(name: _Name, json: _Json = False) -> None:
     """Show the SQL that a segment becomes, with its values apart."""
 
     async def work() -> dict[str, Any]:
         async with connected() as database, database.begin() as connection:
-            await store.row_of(connection, name)
-            return await showing.sql(connection, language.parse({"contact.segments": name}))
+            return await showing.sql(connection, await store.members_are(connection, name))
 
     found = run(work())
     if json:

@@ -266,4 +266,4 @@ def _moment(operand: str, now: datetime) -> datetime:
     at = words.moment(operand)
     if at is None:
         raise ValueError(f"{operand} is not a moment")
-    return at.astimezone(UTC)
+    return at  # as written: the last hours of the year 9999 have no moment in UTC that Python could hold

@@ -385,6 +385,7 @@ CRITERIA: tuple[Section, ...] = (
             ("{referrer: {url: {contains: news}, which: first}}", "the first time"),
             ("{device: mobile}", "came with a phone"),
             ("{device: {kind: [mobile, tablet], os: iOS, within: 7d}}", "lately, with one of these"),
+            ("{device: {brand: Apple, model: {starts: iPhone}}}", "with such a make, where the browser says it"),
             ("{device: {os: iOS, browser: [Safari, Chrome], which: last}}", "the last time with this system"),
             ("{geography: RU}", "was in this country"),
             ("{geography: {country: [RU, KZ], city: Moscow, which: last}}", "was there the last time"),

@@ -9,7 +9,7 @@ contacts and for a few:
 Both are EXISTS over rows of one contact. PostgreSQL turns such a condition into one semi-join (or, negated, an
 anti-join) over the whole table when all contacts are asked about, also when the inner part groups; inside `any` it
 builds a hash once, or asks an index for each contact where that would not fit into memory. `IN (… group by …)` knows
-no such way out, and an aggregate in a correlated subquery is computed for each contact (docs/decisions/0002).
+no such way out, and an aggregate in a correlated subquery is computed for each contact (docs/decisions/0003).
 
 Whoever asks about some contacts only makes the clause inside `among`: then the inner rows are narrowed to them, too.
 """

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.clock import now
-from segments import membership, store
+from segments import membership, store, trouble
 
 
 async def growth(connection: AsyncConnection, name: str, days: int = 30) -> list[dict[str, Any]]:
@@ -39,22 +39,29 @@ async def count_next(connection: AsyncConnection) -> bool:
         await connection.execute(
             text(
                 "select id, name, tracking, members from segment s where not exists (select from segment_day d "
-                "where d.segment_id = s.id and d.day = :today) order by id limit 1"
+                "where d.segment_id = s.id and d.day = :today) and coalesce(rests_until <= now(), true) "
+                "order by id limit 1"
             ),
             {"today": _today()},
         )
     ).first()
     if row is None:
         return False
-    kept = row.tracking == "on"
-    number = row.members if kept else await membership.count(connection, await store.members_are(connection, row.name))
-    await connection.execute(
-        text(
-            "insert into segment_day (segment_id, day, members, entered, gone) values (:id, :today, :members, "
-            "case when :kept then 0 end, case when :kept then 0 end) on conflict do nothing"
-        ),
-        {"id": row.id, "today": _today(), "members": number, "kept": kept},
-    )
+    async with trouble.noted(connection, row.id, row.name):
+        kept = row.tracking == "on"
+        criteria = await store.members_are(connection, row.name)
+        await connection.execute(
+            text(
+                "insert into segment_day (segment_id, day, members, entered, gone) values (:id, :today, :members, "
+                "case when :kept then 0 end, case when :kept then 0 end) on conflict do nothing"
+            ),
+            {
+                "id": row.id,
+                "today": _today(),
+                "members": row.members if kept else await membership.count(connection, criteria),
+                "kept": kept,
+            },
+        )
     return True
 
 

@@ -14,6 +14,7 @@ from core.schema.contacts import contact, identity
 from core.schema.segments import segment, segment_member, segment_presence
 from segments import criteria as language
 from segments import membership, store
+from segments.resolving import resolve
 
 OFTEN = 5
 """Asked for so many times on one day, a segment becomes a kept one …"""
@@ -32,10 +33,13 @@ async def count(connection: AsyncConnection, name: str, *, exactly: bool = False
     Raises:
         NotFound: no such segment.
     """
-    row = await _asked(connection, name)
+    row = await _row(connection, name)
     if row is not None and row.tracking == "on" and not exactly:
-        return int(row.members)
-    return await membership.count(connection, await store.members_are(connection, name))
+        number = int(row.members)
+    else:
+        number = await membership.count(connection, await store.members_are(connection, name))
+    await _asked(connection, row)
+    return number
 
 
 async def page(connection: AsyncConnection, name: str, after: int, limit: int) -> list[dict[str, Any]]:
@@ -43,7 +47,7 @@ async def page(connection: AsyncConnection, name: str, after: int, limit: int) -
 
     `since` is known for lists and where the members are kept. Raises NotFound.
     """
-    row = await _asked(connection, name)
+    row = await _row(connection, name)
     if row is not None and row.tracking == "on":
         kept = (
             select(segment_presence.c.contact_id)
@@ -54,13 +58,15 @@ async def page(connection: AsyncConnection, name: str, after: int, limit: int) -
         ids = list((await connection.execute(kept)).scalars())
     else:
         ids = await membership.page(connection, await store.members_are(connection, name), after, limit)
-    return await shown(connection, name, ids)
+    rows = await shown(connection, name, ids)
+    await _asked(connection, row)
+    return rows
 
 
 async def preview(connection: AsyncConnection, criteria: language.Criteria, limit: int = 10) -> dict[str, Any]:
     """What criteria would come to, without storing them: how many contacts, and the newest of them."""
     number = await membership.count(connection, criteria)
-    resolved = await membership.resolve(connection, criteria)
+    resolved = await resolve(connection, criteria)
     newest = select(contact.c.id).where(resolved.clause()).order_by(contact.c.id.desc()).limit(limit)
     ids = list((await connection.execute(newest)).scalars()) if number else []
     return {"contacts": number, "words": criteria.words(), "newest": await shown(connection, None, ids)}
@@ -95,18 +101,26 @@ def _since(table: Any, name: str | None) -> Any:
     )
 
 
-async def _asked(connection: AsyncConnection, name: str) -> Any:
-    """Count that somebody asked, and keep the segment if they do so often; gives its row, None for `all`."""
-    if name == store.EVERYBODY:
-        return None
-    row = await store.row_of(connection, name)
+async def _row(connection: AsyncConnection, name: str) -> Any:
+    """The row of a segment, None for `all`. Raises NotFound."""
+    return None if name == store.EVERYBODY else await store.row_of(connection, name)
+
+
+async def _asked(connection: AsyncConnection, row: Any) -> None:
+    """Count that somebody asked, and keep the segment if they do so often.
+
+    The last thing of a question, and left out while somebody else has the row: tracking needs it all the time, and
+    must not wait for those who read.
+    """
+    if row is None:
+        return
     await connection.execute(
         text(
             "update segment set asked = case when asked_on = current_date then asked + 1 else 1 end, "
             "asked_on = current_date, kept_until = case when criteria is not null and (kept_until is not null "
             "or (asked_on = current_date and asked + 1 >= :often)) then now() + :kept else kept_until end "
-            "where id = :id and (asked_on is distinct from current_date or asked < :often)"
+            "where id = (select id from segment where id = :id and (asked_on is distinct from current_date "
+            "or asked < :often) for no key update skip locked)"
         ),
         {"id": row.id, "often": OFTEN, "kept": KEPT},
     )
-    return row

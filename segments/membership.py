@@ -15,14 +15,11 @@ from sqlalchemy import ARRAY, BigInteger, Select, any_, bindparam, func, literal
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from core.errors import InvalidInput
 from core.schema.contacts import contact
-from core.schema.segments import segment
 from segments import dependencies, facts
-from segments.criteria import Criteria, parse, tree
-from segments.criteria.segment import Segment
+from segments.criteria import Criteria, tree
+from segments.resolving import resolve
 
-NESTING_LIMIT = 10
 _WINDOW = 20_000
 _WIDENED = 8
 """How much wider the next range of contacts is when one held too few."""
@@ -37,7 +34,7 @@ PLANNED = text("select set_config('plan_cache_mode', 'force_custom_plan', true)"
 for 5,000, where one made for them takes 0.2 s. (psycopg prepares what is asked often, and PostgreSQL then guesses.)"""
 
 # Facts lie in the order of their contacts, so joins and groups can stream: no hash of millions, which memory is too
-# slow for, and no spilling. Measured in docs/decisions/0002.
+# slow for, and no spilling. Measured in docs/decisions/0003.
 STREAMING = text(
     "select set_config('enable_hashagg', 'off', true), set_config('work_mem', '128MB', true), "
     "set_config('plan_cache_mode', 'force_custom_plan', true)"
@@ -162,6 +159,9 @@ async def _second(connection: AsyncConnection) -> AsyncIterator[AsyncConnection 
     """A second connection that sees what the first one does; None if there is none to spare, or the first has written
     what others cannot see yet. One question at a time takes two, so that questions never wait for each other's."""
     turn = _turns.setdefault(connection.engine, asyncio.Semaphore(1))
+    if connection.in_nested_transaction():  # PostgreSQL exports no snapshot of a part of a transaction
+        yield None
+        return
     wrote = await connection.execute(text("select pg_current_xact_id_if_assigned() is not null"))
     if turn.locked() or wrote.scalar_one():
         yield None
@@ -203,35 +203,6 @@ async def everyone(
         values = {"after": after, "end": end} | _parameters(now)
         yield list((await connection.execute(block, values)).scalar_one())
         after = end
-
-
-async def resolve(connection: AsyncConnection, criteria: Criteria, inside: tuple[str, ...] = ()) -> Criteria:
-    """The criteria with those of the segments they name filled in, so that they can become SQL.
-
-    Args:
-        connection: an open transaction.
-        criteria: as parsed.
-        inside: names of segments whose criteria these are; naming one of them again is refused.
-
-    Raises:
-        InvalidInput: segments that contain each other, or too long a chain of them.
-    """
-    names = {reference.name for reference in criteria.references() if reference.kind == "segment"}
-    if not names:
-        return criteria
-    for name in names & set(inside):
-        raise InvalidInput(f"the segment {name} would contain itself: {' → '.join((*inside, name))}")
-    if len(inside) >= NESTING_LIMIT:
-        raise InvalidInput(f"segments inside segments more than {NESTING_LIMIT} deep: {' → '.join(inside)}")
-    rows = await connection.execute(
-        select(segment.c.name, segment.c.criteria).where(segment.c.name.in_(names), segment.c.criteria.is_not(None))
-    )
-    found = {name: await resolve(connection, parse(data), (*inside, name)) for name, data in rows}
-
-    def fill(one: Criteria) -> Criteria:
-        return one.model_copy(update={"criteria": found.get(one.name)}) if isinstance(one, Segment) else one
-
-    return criteria.rebuilt(fill)
 
 
 def _parameters(now: datetime | None) -> dict[str, Any]:

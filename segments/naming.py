@@ -8,7 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.schema.segments import segment
 from segments import criteria
-from segments.tracking import ENTERED, LEFT
+from segments.criteria import Criteria
+from segments.resolving import around, segments_of
+
+ENTERED = "segment.entered"
+LEFT = "segment.left"
 
 _PLANS = text(
     "select j.name, v.number, v.plan from journey_version v join journey j on j.id = v.journey_id "
@@ -23,15 +27,44 @@ _BROADCASTS = text(
 
 async def users(connection: AsyncConnection, name: str) -> list[str]:
     """What names a segment, in words."""
-    rows = await connection.execute(select(segment.c.name, segment.c.criteria).where(segment.c.criteria.is_not(None)))
-    found = [f"the segment {other}" for other, data in rows if name in _in_criteria(data)]
-    for journey, number, plan in await connection.execute(_PLANS):
+    found = [f"the segment {other}" for other, named in (await _segments(connection)).items() if name in named]
+    for words, plan in await _plans(connection):
         if name in set(_in_plan(plan)):
-            found.append(f"the journey {journey} (version {number})")
-    for journey, data in await connection.execute(_BROADCASTS):
-        if name in _in_criteria(data):
-            found.append(f"a broadcast of {journey} under way")
-    return found
+            found.append(words)
+    found += [words for words, parsed in await _broadcasts(connection) if name in segments_of(parsed)]
+    return list(dict.fromkeys(found))
+
+
+async def users_through(connection: AsyncConnection, name: str) -> list[tuple[str, Criteria]]:
+    """The criteria that name a segment, themselves or through other segments, and in words whose they are."""
+    named = await _segments(connection)
+    meant = around({name}, named)
+    found = [(f"the segment {other}", criteria.parse({"contact.segments": other})) for other in sorted(meant - {name})]
+    for words, plan in await _plans(connection):
+        found += [(words, criteria.parse(data)) for data in _criteria_of(plan)]
+    found += await _broadcasts(connection)
+    return [(words, parsed) for words, parsed in found if segments_of(parsed) & meant]
+
+
+async def around_it(connection: AsyncConnection, name: str) -> set[str]:
+    """A segment, and all that name it, themselves or through others."""
+    return around({name}, await _segments(connection))
+
+
+async def _segments(connection: AsyncConnection) -> dict[str, set[str]]:
+    """Of each segment with criteria, which segments it names."""
+    asked = select(segment.c.name, segment.c.criteria).where(segment.c.criteria.is_not(None)).order_by(segment.c.name)
+    return {name: segments_of(criteria.parse(data)) for name, data in await connection.execute(asked)}
+
+
+async def _broadcasts(connection: AsyncConnection) -> list[tuple[str, Criteria]]:
+    rows = await connection.execute(_BROADCASTS)
+    return [(f"a broadcast of {journey} under way", criteria.parse(data)) for journey, data in rows]
+
+
+async def _plans(connection: AsyncConnection) -> list[tuple[str, Mapping[str, Any]]]:
+    rows = await connection.execute(_PLANS)
+    return [(f"the journey {journey} (version {number})", plan) for journey, number, plan in rows]
 
 
 def heard(event: str, where: Mapping[str, Any]) -> set[str] | None:
@@ -46,16 +79,16 @@ def heard(event: str, where: Mapping[str, Any]) -> set[str] | None:
     return set(test) if isinstance(test, list) else None
 
 
-def _in_criteria(data: Mapping[str, Any]) -> set[str]:
-    return {one.name for one in criteria.parse(data).references() if one.kind == "segment"}
+def _criteria_of(plan: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [data for data in (plan["entry"]["criteria"], *plan["criteria"]) if data]
 
 
 def _in_plan(plan: Mapping[str, Any]) -> Iterator[str]:
     """Every segment that a compiled journey names."""
     entry = plan["entry"]
     yield from filter(None, [entry["segment"]])
-    for data in filter(None, [entry["criteria"], *plan["criteria"]]):
-        yield from _in_criteria(data)
+    for data in _criteria_of(plan):
+        yield from segments_of(criteria.parse(data))
     conversion = [plan["conversion"]] if plan["conversion"] else []
     filters = [one["filter"] for one in (*plan["subscriptions"], *conversion)]
     for one in filter(None, [entry["event"], *filters]):

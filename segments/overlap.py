@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.schema.contacts import contact
 from segments import membership, store
+from segments.resolving import resolve
 
 
 async def overlap(connection: AsyncConnection, one: str, other: str) -> dict[str, Any]:
@@ -22,7 +23,7 @@ async def overlap(connection: AsyncConnection, one: str, other: str) -> dict[str
     clauses = []
     for name in (one, other):
         criteria = await store.members_are(connection, name)
-        clauses.append(literal(True) if criteria is None else (await membership.resolve(connection, criteria)).clause())
+        clauses.append(literal(True) if criteria is None else (await resolve(connection, criteria)).clause())
     both_of = select(clauses[0].label("first"), clauses[1].label("second")).select_from(contact).subquery()
     first, second = both_of.c.first, both_of.c.second
     await connection.execute(membership.STREAMING)

@@ -8,13 +8,16 @@ its zone is known, otherwise the installation's (`KASKAD_TIME_ZONE`), unless the
 
 import re
 from calendar import monthrange
+from contextlib import suppress
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import Any, Literal
-from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import ColumnElement, Date, DateTime, Integer, and_, case, cast, func, literal, or_
+
+from contacts.profiles import check_time_zone
+from core.errors import InvalidInput
 
 Unit = Literal["day", "week", "month", "quarter", "year"]
 
@@ -54,9 +57,12 @@ class Period(BaseModel):
     """`contact`, `installation` or an IANA name; None leaves it to what is asked about."""
 
 
-@lru_cache(maxsize=1)
-def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
+def _zone(words: str) -> str | None:
+    if words in _ZONES:
+        return _ZONES[words]
+    with suppress(InvalidInput):
+        return check_time_zone(words)
+    return None
 
 
 @lru_cache(maxsize=1024)
@@ -66,8 +72,8 @@ def read(words: str) -> Period | None:
     if match is None:
         return None
     named, which, whole, side, number, unit, where = match.groups()
-    zone = None if where is None else _ZONES.get(where, where)
-    if zone is not None and zone not in _ZONES.values() and zone not in _zones():
+    zone = None if where is None else _zone(where)
+    if where is not None and zone is None:
         return None
     if named:
         return Period(unit="day", offset=_NAMED[named], zone=zone)

@@ -18,9 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core import access
 from core.access import require
 from core.database import bounded
-from core.errors import InvalidInput, Problem
+from core.errors import InvalidInput, NotAllowed, Problem
 from segments import criteria as language
 from segments import export, growth, members, overlap, sql, store, upload, versions
+from segments.resolving import problems_of
 
 router = APIRouter(tags=["segments"])
 
@@ -28,6 +29,8 @@ _SOURCE_LIMIT = 200_000
 _REJECTS = 1000
 _Read = Depends(require("segments:read"))
 _Write = Depends(require("segments:write"))
+_ReadContacts = Depends(require("contacts:read"))
+"""Where ids or addresses are shown, or it can be told whether an address is known."""
 
 
 class SegmentIn(BaseModel):
@@ -178,18 +181,25 @@ async def list_segments(request: Request) -> list[SegmentRow]:
 async def publish_segment(
     request: Request, body: SegmentIn, key: Annotated[access.Key, Depends(require("segments:write"))]
 ) -> Published:
-    """Publish a segment; what changed becomes its next version."""
+    """Publish a segment; what changed becomes its next version. Addresses on a list ask for `contacts:read` as well."""
+    if store.parse(body.source).members and not key.allows("contacts:read"):
+        raise NotAllowed("whoever lists addresses learns which are known: the key needs the scope contacts:read")
     async with request.app.state.database.begin() as connection:
         done = await store.publish(connection, body.source, by=f"key {key.name}")
     return Published(segment=done.name, changed=done.changed)
 
 
-@router.post("/v1/segments/preview", dependencies=[_Read], summary="Try criteria out", operation_id="preview_segment")
+@router.post(
+    "/v1/segments/preview",
+    dependencies=[_Read, _ReadContacts],
+    summary="Try criteria out",
+    operation_id="preview_segment",
+)
 async def preview_segment(request: Request, body: CriteriaIn) -> Preview:
     """How many contacts meet criteria, and the newest of them; nothing is stored."""
     parsed = language.parse(body.criteria, "/criteria")
     async with _asking(request) as connection:
-        if problems := await language.check(connection, parsed.references()):
+        if problems := await problems_of(connection, parsed, "/criteria"):
             raise InvalidInput(*problems)
         return Preview.model_validate(await members.preview(connection, parsed, body.limit))
 
@@ -238,7 +248,7 @@ async def count_segment(
 
 @router.get(
     "/v1/segments/{name}/members",
-    dependencies=[_Read, Depends(require("contacts:read"))],
+    dependencies=[_Read, _ReadContacts],
     summary="List members",
     operation_id="list_members",
 )
@@ -256,7 +266,7 @@ async def list_members(
 
 @router.get(
     "/v1/segments/{name}/export",
-    dependencies=[_Read, Depends(require("contacts:read"))],
+    dependencies=[_Read, _ReadContacts],
     summary="Export members as CSV",
     operation_id="export_segment",
     response_class=StreamingResponse,
@@ -273,7 +283,7 @@ async def export_segment(
     async def pieces() -> AsyncIterator[str]:
         async with _asking(request) as connection:
             async for piece in export.export(connection, name, wanted):
-                yield piece
+                yield piece.text
 
     body = pieces()
     # What is wrong with the request, or takes too long, is said before the answer begins.
@@ -291,8 +301,7 @@ async def export_segment(
 async def segment_sql(request: Request, name: str) -> Shown:
     """The SQL that a segment becomes, with its values apart."""
     async with request.app.state.database.begin() as connection:
-        await store.row_of(connection, name)
-        found = await sql.sql(connection, language.parse({"contact.segments": name}))
+        found = await sql.sql(connection, await store.members_are(connection, name))
     return Shown(sql=found["sql"], parameters={key: _plain(value) for key, value in found["parameters"].items()})
 
 
@@ -314,7 +323,7 @@ async def segment_versions(request: Request, name: str) -> list[VersionRow]:
 
 @router.post(
     "/v1/segments/{name}/upload",
-    dependencies=[_Write],
+    dependencies=[_Write, _ReadContacts],
     summary="Put a file of identities on a list",
     operation_id="upload_segment",
 )
@@ -330,7 +339,7 @@ async def upload_segment(
     path = Path(place)
     try:
         with os.fdopen(handle, "wb") as target:
-            shutil.copyfileobj(file.file, target)
+            await asyncio.to_thread(shutil.copyfileobj, file.file, target)
         async with request.app.state.database.begin() as connection:
             done = await upload.upload(connection, name, path, column, request.app.state.settings.phone_region)
     except InvalidInput as error:

@@ -1,13 +1,15 @@
 """Comparisons in SQL: over JSON values, and over typed columns, where the planner has an index to use.
 
-Every clause is never null, so that it can be negated. What was written reaches SQL as bound parameters only.
+Every clause is never null, so that it can be negated. What was written reaches SQL as bound parameters only; a list is
+one of them, however long.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     Boolean,
     ColumnElement,
     Date,
@@ -15,7 +17,9 @@ from sqlalchemy import (
     Interval,
     Numeric,
     Text,
+    all_,
     and_,
+    any_,
     bindparam,
     case,
     cast,
@@ -24,7 +28,6 @@ from sqlalchemy import (
     literal,
     literal_column,
     not_,
-    or_,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -76,11 +79,12 @@ def _json_clause(operator: str, operand: Any, element: ColumnElement[Any], zone:
         case "eq":
             return element == literal(operand, JSONB)
         case "in":
-            return or_(*(element == literal(one, JSONB) for one in operand))
+            return element == any_(literal(operand, ARRAY(JSONB)))
         case "contains_any" | "contains_all":
-            held = [element.op("@>", return_type=Boolean())(literal(one, JSONB)) for one in operand]
-            every = and_(*held) if operator == "contains_all" else or_(*held)
-            return case((func.jsonb_typeof(element) == "array", every), else_=False)
+            wanted = literal(operand, ARRAY(JSONB))
+            each = all_(wanted) if operator == "contains_all" else any_(wanted)
+            held = element.op("@>", return_type=Boolean())(each)
+            return case((func.jsonb_typeof(element) == "array", held), else_=False)
         case "contains":
             # An array contains a scalar that is one of its elements (PostgreSQL manual, "jsonb Containment").
             in_array = element.op("@>", return_type=Boolean())(literal(operand, JSONB))
@@ -124,7 +128,8 @@ def _json_day(element: ColumnElement[Any], zone: ColumnElement[Any]) -> ColumnEl
     a_day = and_(kind == "string", text.op("~")(f"^(?:{words.DAY})$"))
     a_moment = and_(kind == "string", text.op("~")(f"^(?:{words.MOMENT})$"))
     shown = cast(func.timezone(zone, cast(text, DateTime(timezone=True))), Date)
-    return case((a_day, cast(text, Date)), (a_moment, shown))
+    known = case((shown <= literal(date.max, Date), shown))  # Python knows no later day
+    return case((a_day, cast(text, Date)), (a_moment, known))
 
 
 # --- typed columns
@@ -152,7 +157,7 @@ def _on_text(operator: str, operand: Any, column: ColumnElement[Any]) -> Clause:
             return and_(column == operand) if isinstance(operand, str) else false()
         case "in":
             texts = [one for one in operand if isinstance(one, str)]
-            return column.in_(texts) if texts else false()
+            return and_(column == any_(literal(texts, ARRAY(Text)))) if texts else false()
         case _ if operator in _TEXTUAL and isinstance(operand, str):
             return _text_clause(operator, operand, column)
     return false()
@@ -188,7 +193,8 @@ def _on_number(operator: str, operand: Any, number: ColumnElement[Any]) -> Claus
         case "eq":
             return and_(number == literal(decimal(operand), Numeric)) if is_number(operand) else false()
         case "in":
-            return or_(false(), *(_on_number("eq", one, number) for one in operand))
+            numbers = [decimal(one) for one in operand if is_number(one)]
+            return and_(number == any_(literal(numbers, ARRAY(Numeric)))) if numbers else false()
         case "between":
             return and_(*(_on_number(*one, number) for one in zip(("gte", "lte"), operand, strict=True)))
         case "gt" | "gte" | "lt" | "lte" if is_number(operand):

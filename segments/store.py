@@ -4,6 +4,7 @@ A file is YAML: `segment:` (its name), `name:` (what people call it), and either
 addresses. Publishing a list adds the contacts who are named; those added by hand stay.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,14 +19,24 @@ from core.errors import Conflict, InvalidInput, NotFound, Problem
 from core.schema.contacts import identity
 from core.schema.segments import segment, segment_member
 from segments import criteria as language
-from segments import membership, naming, tracking, versions
+from segments import naming, tracking, versions
 from segments.criteria import Criteria
+from segments.operands import TEXT_LIMIT, storable
+from segments.resolving import ask, problems_of
 
 EVERYBODY = "all"
 """Stands for all contacts wherever a segment's name is expected; no segment can have this name."""
 
 _KEYS = ("segment", "name", "criteria", "list")
 _LIST_LIMIT = 10_000
+_NAME = re.compile(r"\w(?:[\w .-]{0,98}\w)?")
+_TAKEN = (EVERYBODY, "overlap")
+"""Names that mean something else where the name of a segment is expected, in commands and addresses of the API."""
+
+
+_ALONE = text("select pg_advisory_xact_lock(hashtext('segments are published'))")
+"""Whoever changes what segments say is alone: two that come to name each other could not see it, each by itself."""
+_STILL = text("select pg_advisory_xact_lock_shared(hashtext('segments are published'))")
 
 
 @dataclass(frozen=True)
@@ -63,9 +74,9 @@ def parse(source: str | bytes, file: str = "") -> Segment:
         document.problem((key,), f"unknown key {key}", did_you_mean(key, _KEYS)) for key in data if key not in _KEYS
     ]
     name, title = data.get("segment"), data.get("name")
-    if not isinstance(name, str) or not 0 < len(name) <= 100 or name == EVERYBODY:
+    if not isinstance(name, str) or not 0 < len(name) <= 100 or not storable(name) or name == EVERYBODY:
         problems.append(document.problem(("segment",), "the segment has no usable name", "write segment: loyal"))
-    if title is not None and not isinstance(title, str):
+    if title is not None and not (isinstance(title, str) and len(title) <= TEXT_LIMIT and storable(title)):
         problems.append(document.problem(("name",), "a text is expected here", "put it in quotes"))
     if ("criteria" in data) == ("list" in data):
         problems.append(document.problem((), "a segment has either criteria or a list", "add one of them"))
@@ -94,7 +105,7 @@ def _list_problems(document: Document) -> list[Problem]:
     return [
         document.problem(("list", index), "an email address is expected here", "write anna@example.com")
         for index, member in enumerate(members or ())
-        if not isinstance(member, str) or "@" not in member
+        if not isinstance(member, str) or "@" not in member or not storable(member)
     ]
 
 
@@ -114,11 +125,9 @@ async def publish(
         Conflict: a list would become criteria or the other way round.
     """
     written = parse(source, file)
+    await connection.execute(_ALONE)
     await _check_names(connection, written)
     content = source.decode("utf-8-sig") if isinstance(source, bytes) else source
-    await connection.execute(
-        text("select pg_advisory_xact_lock(hashtext('segment:' || :name))"), {"name": written.name}
-    )
     before = (await connection.execute(select(segment).where(segment.c.name == written.name))).one_or_none()
     if before is not None and (before.criteria is None) != (written.criteria is None):
         raise Conflict(f"the segment {written.name} has {'a list' if before.criteria is None else 'criteria'} already")
@@ -126,13 +135,17 @@ async def publish(
     stored = null() if written.criteria is None else written.criteria
     values = {"title": written.title, "criteria": stored, "source": content}
     if before is None:
+        _check_new_name(written)
         made = insert(segment).values(name=written.name, **values).returning(segment.c.id)
         number = (await connection.execute(made)).scalar_one()
         await versions.keep(connection, number, by)
     elif before.source != content:
-        changed = update(segment).where(segment.c.id == before.id).values(**values, changed_at=func.now())
+        changed = (
+            update(segment).where(segment.c.id == before.id).values(**values, changed_at=func.now(), rests_until=None)
+        )
         await connection.execute(changed)
         await versions.keep(connection, before.id, by)
+        await _check_users(connection, written)
         await tracking.renew(connection, written.name)
     added = await add_members(connection, written.name, await _members(connection, written)) if written.members else 0
     return PublishedSegment(written.name, before is None or before.source != content or added > 0)
@@ -146,27 +159,44 @@ async def checked(connection: AsyncConnection, source: str | bytes, file: str = 
         Conflict: it is a list.
     """
     written = parse(source, file)
+    if not await is_there(connection, written.name):
+        _check_new_name(written)
     await _check_names(connection, written)
     if written.criteria is None:
         raise Conflict(f"the segment {written.name} is a list; only criteria can be previewed")
     return language.parse(written.criteria)
 
 
+def _check_new_name(written: Segment) -> None:
+    """Segments of earlier versions keep names that new ones cannot have."""
+    if not _NAME.fullmatch(written.name) or written.name in _TAKEN:
+        mend = "write segment: loyal; letters and digits, with spaces, -, _ or . between them"
+        raise InvalidInput(written.document.problem(("segment",), "the segment has no usable name", mend))
+
+
 async def _check_names(connection: AsyncConnection, written: Segment) -> None:
     if written.criteria is None:
         return
     parsed = language.parse(written.criteria, "/criteria")
-    problems = await language.check(connection, parsed.references())
+    problems = await problems_of(connection, parsed, "/criteria", (written.name,))
     if problems:
         raise InvalidInput(
             *(written.document.problem(documents.parts(one.path), one.message, one.mend) for one in problems)
         )
-    try:
-        await membership.resolve(connection, parsed, (written.name,))
-    except InvalidInput as error:
-        raise InvalidInput(
-            *(written.document.problem(("criteria",), one.message, "name another segment") for one in error.problems)
-        ) from None
+
+
+async def _check_users(connection: AsyncConnection, written: Segment) -> None:
+    """That whatever names a changed segment, itself or through others, can still be asked."""
+    for words, parsed in await naming.users_through(connection, written.name):
+        try:
+            await ask(connection, parsed)
+        except InvalidInput as error:
+            raise InvalidInput(
+                *(
+                    written.document.problem(("criteria",), f"{words} names it: {one.message}", "name another segment")
+                    for one in error.problems
+                )
+            ) from None
 
 
 async def _members(connection: AsyncConnection, written: Segment) -> list[int]:
@@ -270,6 +300,7 @@ async def delete_segment(connection: AsyncConnection, name: str) -> None:
         NotFound: no such segment.
         Conflict: another segment, a journey that somebody may be in, or a broadcast under way names it.
     """
+    await connection.execute(_ALONE)
     row = await row_of(connection, name)
     users = await naming.users(connection, name)
     if users:
@@ -306,6 +337,11 @@ async def lists(connection: AsyncConnection) -> dict[str, bool]:
     """Every segment, with whether it is a list."""
     rows = await connection.execute(select(segment.c.name, segment.c.criteria.is_(None).label("is_list")))
     return {row.name: row.is_list for row in rows}
+
+
+async def hold_still(connection: AsyncConnection) -> None:
+    """Have no segment changed or deleted until the transaction ends: for what is stored with names of segments."""
+    await connection.execute(_STILL)
 
 
 async def is_there(connection: AsyncConnection, name: str) -> bool:

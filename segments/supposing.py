@@ -4,11 +4,12 @@ Each test of a tree of criteria is asked of the database once, for all contacts 
 database is needed: where something supposed bears on a test, that decides; elsewhere the answer stays as it was.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from contacts import suppressions
 from segments.comparison import MISSING, Comparison
 from segments.criteria import Criteria, tree
 from segments.criteria.attribute import Attribute
@@ -19,6 +20,7 @@ from segments.criteria.journey import Journey
 from segments.criteria.message import Message
 from segments.criteria.score import Score
 from segments.criteria.segment import Segment
+from segments.criteria.suppression import Suppressed
 from segments.criteria.tag import Tag
 
 
@@ -49,8 +51,20 @@ class Supposed:
     """Whether added or removed."""
     consents: dict[tuple[str, str], bool] = field(default_factory=dict)
     """(channel, purpose) to granted."""
+    suppressions: list[tuple[str, str, bool]] = field(default_factory=list)
+    """(channel, reason, suppressed or lifted), in order."""
     lists: dict[str, bool] = field(default_factory=dict)
     """Lists that it was put on or taken off, by the name of the segment."""
+
+    def suppressed(self, channel: str, known: str | None) -> str | None:
+        """Why the contact's address for a channel must not be used by now, if it was for the reason `known`."""
+        held = known
+        for where, reason, added in self.suppressions:
+            if where == channel and added:
+                held = suppressions.strongest([reason, held] if held else [reason])
+            elif where == channel and held == reason:
+                held = None
+        return held
 
 
 Holds = Callable[[int, Supposed, float], bool]
@@ -81,7 +95,7 @@ class Question:
         """Whether the criteria hold for a contact at a time (seconds since 1970)."""
         return self._holds(contact, supposed, at)
 
-    def _made(self, criteria: Criteria) -> Holds:  # noqa: PLR0911 - one line a kind
+    def _made(self, criteria: Criteria) -> Holds:  # noqa: PLR0911, PLR0912 - one line a kind
         match criteria:
             case tree.All():
                 parts = [self._made(item) for item in criteria.items]
@@ -105,6 +119,8 @@ class Question:
                 return lambda contact, supposed, at: all(test(contact, supposed, at) for test in tests)
             case Consent():
                 return self._consent(criteria)
+            case Suppressed():
+                return self._suppressed(criteria)
             case Message():
                 return self._message(criteria)
             case Event():
@@ -176,6 +192,18 @@ class Question:
 
         return holds
 
+    def _suppressed(self, criteria: Suppressed) -> Holds:
+        """The test is divided into one for each channel and reason, so that it is known which reason is lifted."""
+        tests = {channel: [(one.reason, self._asked(one)) for one in each] for channel, each in criteria.each().items()}
+
+        def holds(contact: int, supposed: Supposed, _at: float) -> bool:
+            return any(
+                criteria.is_for(supposed.suppressed(channel, _first(contact, reasons)))
+                for channel, reasons in tests.items()
+            )
+
+        return holds
+
     def _message(self, criteria: Message) -> Holds:
         passed = self._asked(criteria)
 
@@ -209,6 +237,11 @@ class Question:
             return (begun and criteria.plain and _lately(supposed.entered_at, at, criteria)) or contact in passed
 
         return holds
+
+
+def _first(contact: int, reasons: Sequence[tuple[str, set[int]]]) -> str | None:
+    """The reason for which a contact passed."""
+    return next((reason for reason, passed in reasons if contact in passed), None)
 
 
 def _lately(when: float, at: float, criteria: Message | Event | Journey) -> bool:

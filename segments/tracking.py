@@ -27,10 +27,9 @@ from core import eventlog
 from core.clock import now
 from core.schema.contacts import contact
 from core.schema.segments import segment_look, segment_presence
-from segments import criteria, dependencies, membership
-
-ENTERED = "segment.entered"
-LEFT = "segment.left"
+from segments import criteria, dependencies, membership, naming, trouble
+from segments.naming import ENTERED, LEFT
+from segments.resolving import resolve
 
 PAGE = 5000
 LEAST_REST = timedelta(seconds=30)
@@ -62,7 +61,7 @@ class Questions:
 
 
 async def _resolved(connection: AsyncConnection, name: str) -> criteria.Criteria:
-    return await membership.resolve(connection, criteria.parse({"contact.segments": name}))
+    return await resolve(connection, criteria.parse({"contact.segments": name}))
 
 
 # --- which segments are tracked
@@ -71,31 +70,39 @@ async def _resolved(connection: AsyncConnection, name: str) -> criteria.Criteria
 async def listen(connection: AsyncConnection, names: Collection[str] | None) -> None:
     """Track these segments (all, if None) and those that are kept because they are asked for; and no others."""
     wanted = {"names": sorted(names or ()), "all": names is None}
-    idle = "tracking is not null and not (:all or name = any(:names)) and coalesce(kept_until < now(), true)"
-    await connection.execute(
-        text(f"delete from segment_presence p using segment s where s.id = p.segment_id and {idle}"),  # noqa: S608
-        wanted,
-    )
-    await connection.execute(
-        text(f"update segment set tracking = null, kept_until = null, depends = '{{}}' where {idle}"),  # noqa: S608
-        wanted,
-    )
+    await _let_go(connection, wanted)
     rows = await connection.execute(
         text(
-            "select name from segment where tracking is null and (:all or name = any(:names) or kept_until > now()) "
-            "order by id"
+            "select id, name from segment where tracking is null and (:all or name = any(:names) "
+            "or kept_until > now()) and coalesce(rests_until <= now(), true) order by id"
         ),
         wanted,
     )
-    for name in rows.scalars().all():
-        await begin(connection, name)
+    for row in rows.all():
+        async with trouble.noted(connection, row.id, row.name):
+            await begin(connection, row.name)
+
+
+async def _let_go(connection: AsyncConnection, wanted: Mapping[str, Any]) -> None:
+    """Not tracked any more before their rows go: nobody leaves because keeping ends."""
+    idle = await connection.execute(
+        text(
+            "update segment set tracking = null, kept_until = null, depends = '{}', unnoted_before = null "
+            "where tracking is not null and not (:all or name = any(:names)) and coalesce(kept_until < now(), true) "
+            "returning id"
+        ),
+        wanted,
+    )
+    await connection.execute(
+        text("delete from segment_presence where segment_id = any(:ids)"), {"ids": list(idle.scalars())}
+    )
 
 
 async def begin(connection: AsyncConnection, name: str) -> None:
     """Track a segment from now on."""
     await connection.execute(
         text(
-            "update segment set tracking = 'beginning', depends = :depends, sweep_due_at = now() "
+            "update segment set tracking = 'beginning', depends = :depends, sweep_due_at = now(), unnoted_before = 0 "
             "where name = :name and tracking is null"
         ),
         {"name": name, "depends": await _depends(connection, name)},
@@ -104,22 +111,15 @@ async def begin(connection: AsyncConnection, name: str) -> None:
 
 async def renew(connection: AsyncConnection, name: str) -> None:
     """A segment was changed: find out anew what it and those that name it depend on, and go through them at once."""
-    rows = await connection.execute(text("select name, criteria, tracking from segment where criteria is not null"))
-    segments = {row.name: row for row in rows}
-    naming = {
-        one: {found.name for found in criteria.parse(row.criteria).references() if found.kind == "segment"}
-        for one, row in segments.items()
-    }
-    changed, before = {name}, set[str]()
-    while changed != before:
-        before = set(changed)
-        changed |= {one for one, named in naming.items() if named & changed}
-    for one in sorted(changed & segments.keys()):
-        if segments[one].tracking is not None:
-            await connection.execute(
-                text("update segment set depends = :depends, sweep_due_at = now() where name = :name"),
-                {"name": one, "depends": await _depends(connection, one)},
-            )
+    rows = await connection.execute(
+        text("select name from segment where name = any(:names) and tracking is not null order by name"),
+        {"names": sorted(await naming.around_it(connection, name))},
+    )
+    for one in rows.scalars().all():
+        await connection.execute(
+            text("update segment set depends = :depends, sweep_due_at = now(), unnoted_before = 0 where name = :name"),
+            {"name": one, "depends": await _depends(connection, one)},
+        )
 
 
 async def _depends(connection: AsyncConnection, name: str) -> list[str]:
@@ -216,29 +216,40 @@ async def _look(
     for one, ids in work.items():
         if not ids:
             continue
-        wanted = sorted(ids)
-        statement = await questions.of(connection, one.name)
-        members = set((await connection.execute(statement, {"ids": wanted})).scalars())
-        before = await _present(connection, one.id, wanted)
-        await _write(connection, one.id, members, before)
-        changes += len(members ^ before)
-        if one.telling:
-            events += [(ENTERED, one.name, number) for number in sorted(members - before)]
-            events += [(LEFT, one.name, number) for number in sorted(before - members)]
+        async with trouble.noted(connection, one.id, one.name):
+            came, gone = await _changed(connection, one, sorted(ids), questions)
+            changes += len(came) + len(gone)
+            if one.telling:
+                events += [(ENTERED, one.name, number) for number in came]
+                events += [(LEFT, one.name, number) for number in gone]
     return events, changes
+
+
+async def _changed(
+    connection: AsyncConnection, one: _Tracked, ids: list[int], questions: Questions
+) -> tuple[list[int], list[int]]:
+    """Bring what is kept about some contacts to what is true; gives who came and who left."""
+    statement = await questions.of(connection, one.name)
+    members = set((await connection.execute(statement, {"ids": ids})).scalars())
+    before = await _present(connection, one.id, ids)
+    came, gone = sorted(members - before), sorted(before - members)
+    await _write(connection, one.id, came, gone)
+    return came, gone
 
 
 _TAKE = text(
     """
-    with turn as (
-        select segment_id from segment_look order by segment_id nulls first limit 1
-    ), next as (
-        select l.id from segment_look l, turn where l.segment_id is not distinct from turn.segment_id
-        order by l.id limit :limit for update of l skip locked
+    with facts as (
+        select id from segment_look where segment_id is null order by id limit :limit for update skip locked
+    ), found as (
+        select id from segment_look where segment_id = (select min(segment_id) from segment_look)
+        order by id limit :limit for update skip locked
     )
-    delete from segment_look l using next where l.id = next.id returning l.contact_id, l.cause, l.segment_id
+    delete from segment_look l where l.id in (select id from facts union all select id from found)
+    returning l.contact_id, l.cause, l.segment_id
     """
 )
+"""Of both kinds, so that neither what changes all the time nor a million whom a sweep found keeps the other waiting."""
 
 
 async def _present(connection: AsyncConnection, segment_id: int, contact_ids: Sequence[int]) -> set[int]:
@@ -249,9 +260,7 @@ async def _present(connection: AsyncConnection, segment_id: int, contact_ids: Se
     return set(rows.scalars())
 
 
-async def _write(connection: AsyncConnection, segment_id: int, members: set[int], before: set[int]) -> None:
-    """Bring what is kept to what is true."""
-    came, gone = sorted(members - before), sorted(before - members)
+async def _write(connection: AsyncConnection, segment_id: int, came: list[int], gone: list[int]) -> None:
     if came:
         await connection.execute(
             text(
@@ -291,28 +300,44 @@ async def sweep(connection: AsyncConnection) -> bool:
     Returns:
         Whether there was a segment to go through.
     """
-    row = (
-        await connection.execute(
-            text(
-                "select id, name, tracking, depends from segment s where tracking is not null "
-                "and sweep_due_at <= now() and not exists (select from segment_look l where l.segment_id = s.id) "
-                "order by sweep_due_at, id limit 1"
-            )
-        )
-    ).first()
+    row = (await connection.execute(_TURN)).first()
     if row is None:
         return False
-    begun = now()
-    await connection.execute(membership.STREAMING)
-    members = select(contact.c.id).where((await _resolved(connection, row.name)).clause()).subquery("members")
-    await connection.execute(_difference(members), {"segment": row.id})
-    # One that begins is gone through again: what changed meanwhile was told to nobody.
-    rest = timedelta() if row.tracking == "beginning" else _rest(row.depends, now() - begun)
-    await connection.execute(
-        text("update segment set sweep_due_at = :due where id = :id"), {"id": row.id, "due": now() + rest}
-    )
-    await _begun(connection, [row.id])
+    async with trouble.noted(connection, row.id, row.name):
+        begun = now()
+        await connection.execute(membership.STREAMING)
+        members = select(contact.c.id).where((await _resolved(connection, row.name)).clause()).subquery("members")
+        await connection.execute(_difference(members), {"segment": row.id})
+        await connection.execute(
+            _SWEPT,
+            {
+                "id": row.id,
+                "due": now() + (timedelta() if row.unnoted_before == 0 else _rest(row.depends, now() - begun)),
+                "again": row.unnoted_before == 0,
+            },
+        )
+        await _begun(connection, [row.id])
     return True
+
+
+_TURN = text(
+    """
+    select id, name, depends, unnoted_before from segment s
+    where tracking is not null and sweep_due_at <= now()
+    and coalesce(unnoted_before, 0) <= cast(cast(pg_snapshot_xmin(pg_current_snapshot()) as text) as bigint)
+    and not exists (select from segment_look l where l.segment_id = s.id)
+    order by sweep_due_at, id limit 1
+    """
+)
+_SWEPT = text(
+    """
+    update segment set sweep_due_at = :due, unnoted_before =
+        case when :again then cast(cast(pg_snapshot_xmax(pg_current_snapshot()) as text) as bigint) end
+    where id = :id
+    """
+)
+"""A segment that has just begun, or was changed, is gone through again once every transaction is over that could have
+changed a fact before it knew that this has to be noted."""
 
 
 async def _begun(connection: AsyncConnection, segment_ids: Sequence[int]) -> None:

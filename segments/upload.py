@@ -1,5 +1,6 @@
 """Putting a table of identities on a segment's list."""
 
+import asyncio
 import csv
 from dataclasses import dataclass
 from itertools import islice
@@ -52,11 +53,11 @@ async def upload(
         InvalidInput: the file cannot be read, or has no such column.
     """
     await store.list_id(connection, name)
-    sheet = open_sheet(path)
+    sheet = await asyncio.to_thread(open_sheet, path)
     place, kind = _column(sheet, column)
     done, rejects = Uploaded(), []
     records = sheet.read()
-    while piece := list(islice(records, _PIECE)):
+    while piece := await asyncio.to_thread(list, islice(records, _PIECE)):
         wanted: list[tuple[int, tuple[str, str]]] = []
         ids: list[int] = []
         for line, cells in piece:

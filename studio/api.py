@@ -128,7 +128,11 @@ class _Api(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """The app with what stands before it."""
         settings: Settings = self.state.settings
-        uploads = {"/v1/contacts/import": Upload(settings.import_bytes_limit + _FORM_BYTES, "contacts:write")}
+        largest = settings.import_bytes_limit + _FORM_BYTES
+        uploads = {
+            "/v1/contacts/import": Upload(largest, "contacts:write"),
+            "/v1/segments/*/upload": Upload(largest, "segments:write"),
+        }
         lane = Lane(super().build_middleware_stack(), self._hot)
         return Guard(lane, settings.request_bytes_limit, uploads, self.state.database)
 

@@ -20,6 +20,7 @@ from core.database import Database
 from core.errors import KaskadError
 from core.schema import partitions
 from core.settings import Settings
+from studio.stack.process import is_alive
 
 _SPACE_NEEDED = 1 << 30
 _SPACE_WISHED = 5 << 30
@@ -226,20 +227,10 @@ def _roles(settings: Settings) -> Iterator[Finding]:
         return
     for name in ("api", "worker", "router"):
         pid = there.parts.get(name)
-        if pid is None or not _is_alive(pid):
+        if pid is None or not is_alive(pid):
             yield Finding(name, Verdict.BROKEN, "not running", f"see {settings.data / 'logs' / name}.log")
         else:
             yield Finding(name, Verdict.GOOD, f"pid {pid}")
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _addresses(settings: Settings) -> Iterator[Finding]:

@@ -39,8 +39,8 @@ class Guard:
     Args:
         app: what it stands before.
         body_limit: bytes of a request's body.
-        uploads: paths with another limit. Their callers are looked at before their bodies are read, because
-            FastAPI would store a whole file before it asks who sent it.
+        uploads: paths with another limit, * for the name in one. Their callers are looked at before their bodies are
+            read, because FastAPI would store a whole file before it asks who sent it.
         database: where API keys are.
     """
 
@@ -55,7 +55,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        upload = self._uploads.get(scope["path"])
+        upload = self._upload(scope["path"])
         limit = upload.limit if upload else self._limit
         received = 0
 
@@ -80,6 +80,13 @@ class Guard:
             await refusal(scope, receive, with_headers)
         else:
             await self._app(scope, bounded, with_headers)
+
+    def _upload(self, path: str) -> Upload | None:
+        found = self._uploads.get(path)
+        if found is None and path.endswith("/upload"):
+            start, _, end = path.rsplit("/", 2)
+            found = self._uploads.get(f"{start}/*/{end}")
+        return found
 
     async def _stranger(self, scope: Scope, upload: Upload) -> Response | None:
         request = Request(scope)

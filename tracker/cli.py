@@ -1,7 +1,6 @@
 """`kaskad events`: look at the event log, and import past events into it."""
 
 import asyncio
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import profiles
-from core.cli import complaints, connected, console, load_settings, output, run
+from core.cli import complaints, connected, console, load_settings, one_line, output, run, write
 from tracker import importing
 from tracker.event_files import Options
 
@@ -133,25 +132,25 @@ def list_(
 
 def _print(row: Mapping[str, Any], json: bool) -> None:
     if json:
-        sys.stdout.write(msgspec.json.encode(row).decode() + "\n")
-        sys.stdout.flush()
+        write(msgspec.json.encode(row).decode() + "\n")
         return
     console.print(_told(row), soft_wrap=True, highlight=False)
 
 
 def _told(row: Mapping[str, Any]) -> str:
     """An event on one line, for people: when, what, who, and its properties."""
-    who = row["who"] or f"contact {row['contact_id']}"
+    who = one_line(row["who"] or f"contact {row['contact_id']}")
     kind, _, value = who.partition(":")
     shown = f"visitor {value[:8]}" if kind == "anonymous_id" else value or who
     told = [f"[dim]{row['occurred_at'].astimezone():%Y-%m-%d %H:%M:%S}[/]", f"[bold]{escape(row['event'])}[/]"]
     told += [f"[cyan]{escape(shown)}[/]", f"[dim]({row['contact_id']})[/]"]
-    told += [f"[dim]{escape(name)}[/]={escape(_short(value))}" for name, value in (row["properties"] or {}).items()]
+    properties = (row["properties"] or {}).items()
+    told += [f"[dim]{escape(one_line(name))}[/]={escape(_short(value))}" for name, value in properties]
     return " ".join(told)
 
 
 def _short(value: object) -> str:
-    text_ = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    text_ = one_line(value if isinstance(value, str) else msgspec.json.encode(value).decode())
     return text_ if len(text_) <= _SHOWN else text_[: _SHOWN - 1] + "…"
 
 

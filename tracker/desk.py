@@ -2,15 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
+from sqlalchemy.exc import DBAPIError
+
 from contacts.identities import Pair
 from core.database import Database
-from core.errors import InvalidInput, NotAllowed, Problem
+from core.errors import InvalidInput, KaskadError, NotAllowed, Problem
 from core.ids import derived_hex
+from core.periodic import repeating
 from core.settings import Settings
 from tracker import agents, hits, identify, visitors
 from tracker.agents import Agent
@@ -19,12 +23,13 @@ from tracker.hits import Body, Frame, Hit, Ident
 from tracker.ingest import ERASED, Duplicate, Fate, Intake, Stored
 from tracker.places import NOWHERE, Place, Places
 from tracker.sessions import Visit
-from tracker.sites import Directory, Site
+from tracker.sites import REMEMBERED_SECONDS, Directory, Site
 from tracker.spans import Client, Step
 from tracker.store import Entry
-from tracker.tally import Tally
+from tracker.tally import WRITTEN_EVERY, Tally
 from tracker.wire import Incoming, Refused
 
+_log = structlog.get_logger()
 _LEFT_OUT = {
     "origin": "this site's pages are elsewhere: kaskad site show NAME tells the origins that may report for it",
 }
@@ -63,17 +68,21 @@ class Desk:
     async def open(self) -> AsyncIterator[None]:
         """Keep the directory fresh and the counts written until the block ends."""
         await asyncio.to_thread(agents.prepare)
-        tasks = [asyncio.create_task(self.directory.watching()), asyncio.create_task(self.tally.writing())]
         try:
-            yield
+            async with (
+                repeating(self.directory.refresh, REMEMBERED_SECONDS - 1, name="sites"),
+                repeating(self.tally.write, WRITTEN_EVERY, name="counts of hits", wait_first=True),
+            ):
+                yield
         finally:
-            for task in tasks:
-                task.cancel()
-            for task in tasks:
-                with suppress(asyncio.CancelledError):
-                    await task
+            await self._leave()
+
+    async def _leave(self) -> None:
+        self._places.close()
+        try:
             await self.tally.write()
-            self._places.close()
+        except (KaskadError, DBAPIError) as error:  # nothing else may be kept from its end by it
+            _log.error("counts of hits are lost", reason=str(error))
 
     async def take(self, site: Site, caller: Caller, body: Body, received: datetime) -> Taken:
         """Check a request of a known site and store what is fit, answering when it is committed.
@@ -118,8 +127,10 @@ class Desk:
         The hash of a visitor without storage is no device: all who share an address and a browser have the same one.
         """
         said = hits.said(ident, self._settings.phone_region)
+        trusted = identify.is_vouched(site, ident)
+        source = f"site {site.name}"
         met = await identify.connect(
-            self._database, device, said, ident.attributes or {}, f"site {site.name}", self._settings
+            self._database, device, said, ident.attributes or {}, source, self._settings, trusted=trusted
         )
         problems += met.problems
         pair = identify.known_as(said, met.who) if device is None or met.who.anew else None
@@ -161,14 +172,15 @@ class Desk:
 
 
 def _client(agent: Agent, language: str | None, place: Place) -> Client:
-    return Client(agent.device, agent.browser, agent.os, language, place.country, place.region, place.city)
+    where = (place.country, place.region, place.city)
+    return Client(agent.device, agent.browser, agent.os, language, *where, agent.brand, agent.model)
 
 
 def _entry(hit: Hit, site: Site, pair: Pair, client: Client) -> Entry:
     """The hit on its way into the log; its id counts within the site, whichever of its keys it came with."""
     event = Incoming(hit.index, hit.id, hit.name, *pair, hit.at, hit.value, hit.properties)
     step = Step(hit.at, hit.url, hit.referrer, hit.arrival, hit.is_page, client)
-    return Entry(event, derived_hex(f"site {site.id}", hit.id), Visit(site.id, site.name, step))
+    return Entry(event, derived_hex(f"site {site.id}", hit.id), Visit(site.id, step))
 
 
 def _placed(problem: Problem, index: int) -> Problem:

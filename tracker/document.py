@@ -127,7 +127,7 @@ HITS_BODY: dict[str, Any] = {
                     "events": {"type": "array", "items": _HIT, "maxItems": 100},
                     "ident": {
                         "type": ["object", "null"],
-                        "properties": dict.fromkeys(("external_id", "email", "phone"), _PERHAPS_TEXT)
+                        "properties": dict.fromkeys(("external_id", "email", "phone", "signature"), _PERHAPS_TEXT)
                         | {"attributes": {"type": ["object", "null"]}},
                     },
                 },

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 
+from core import addresses
+from core.addresses import Address
 from core.settings import Settings
-from tracker import addresses, agents, origins
-from tracker.addresses import Address
+from tracker import agents, origins
 from tracker.agents import Agent
 from tracker.hits import Body
 from tracker.sites import Site
@@ -28,18 +29,21 @@ class Caller:
     """Who sent a request, as far as its connection and headers tell."""
 
     address: Address | None
-    agent: Agent
     agent_header: str
     origin: str | None
     cookie: str
+
+    @property
+    def agent(self) -> Agent:
+        """With what; not told before it is asked for, since it takes longest of all."""
+        return agents.read(self.agent_header)
 
 
 class Gate:
     """What one process lets in."""
 
     def __init__(self, settings: Settings) -> None:
-        trusted = [one for one in settings.trusted_proxies.split(",") if one.strip()]
-        self._trusted = addresses.networks(trusted)
+        self._trusted = addresses.listed(settings.trusted_proxies)
         seconds = settings.hit_burst_seconds
         self._keys = Throttle(settings.hit_key_rate, settings.hit_key_rate * seconds, _KEYS_REMEMBERED)
         self._addresses = Throttle(
@@ -49,14 +53,12 @@ class Gate:
     def caller(self, peer: str, headers: Headers) -> Caller:
         """Who sent a request."""
         given = {name: value.decode("latin-1") for name, value in headers.raw if name in _HEADERS}
-        header = given.get(b"user-agent", "")
         forwarded = ",".join(
             value.decode("latin-1") for name, value in headers.raw if name == b"x-forwarded-for" and self._trusted
         )
         return Caller(
             address=addresses.visitor(peer, forwarded, self._trusted),
-            agent=agents.read(header),
-            agent_header=header[: agents.HEADER_LENGTH],
+            agent_header=given.get(b"user-agent", "")[: agents.HEADER_LENGTH],
             origin=origins.sent(given.get(b"origin"), given.get(b"referer")),
             cookie=given.get(b"cookie", ""),
         )

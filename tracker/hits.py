@@ -63,6 +63,8 @@ class Ident(msgspec.Struct):
     email: str | None = None
     phone: str | None = None
     attributes: dict[str, Any] | None = None
+    signature: str | None = None
+    """By which the site's server vouches for the three identities."""
 
 
 class Body(msgspec.Struct):

@@ -1,5 +1,12 @@
-"""Connecting a visitor with who he says to be."""
+"""Connecting a visitor with who he says to be, and the signature by which a site's server vouches for that.
 
+What is signed is the kinds that `identify` names, in the order external_id, email, phone and joined by commas, then the
+values, each on a line of its own: `external_id,email\nu-17\nanna@example.com`, in UTF-8. The signature is HMAC-SHA256
+(RFC 2104) of it, keyed with the site's secret, in hexadecimal.
+"""
+
+import hashlib
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +23,8 @@ from contacts.profiles import Limits, apply
 from core.database import Database
 from core.errors import InvalidInput, Problem
 from core.settings import Settings
+from tracker.hits import IDENTITIES, Ident
+from tracker.sites import Site
 
 _ATTEMPTS = 5
 _RETRIED = {"40P01", "40001", "23505"}
@@ -29,6 +38,39 @@ class Met:
     problems: tuple[Problem, ...] = ()
 
 
+def sign(secret: str, said: Mapping[str, str]) -> str:
+    """The signature for who a visitor is: what a site's server gives to its page.
+
+    Args:
+        secret: the site's; `kaskad site secret NAME` prints it.
+        said: external_id, email and phone, exactly as the page will say them.
+    """
+    kinds = [kind for kind in IDENTITIES if kind in said]
+    signed = "\n".join([",".join(kinds), *(said[kind] for kind in kinds)])
+    return hmac.new(secret.encode(), signed.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def is_vouched(site: Site, ident: Ident) -> bool:
+    """Whether the site's server vouches for what a page says, or the page says it on its own, on a site where it may.
+
+    Raises:
+        InvalidInput: the signature is not the site's, or there is none and the site takes no page's word.
+    """
+    said = {kind: value for kind in IDENTITIES if (value := getattr(ident, kind)) is not None}
+    if ident.signature is None:
+        if site.identify == "open":
+            return False
+        mend = f"sign it on your server: kaskad site secret {site.name}; or kaskad site set {site.name} --identify open"
+        raise InvalidInput(Problem("this site takes nobody's word without a signature", mend, path="ident.signature"))
+    # With a line break in it, a value could be read as two.
+    if any("\n" in value for value in said.values()) or not hmac.compare_digest(
+        sign(site.secret, said).encode(), ident.signature.encode(errors="surrogatepass")
+    ):
+        mend = "sign exactly what the page says, with this site's secret"
+        raise InvalidInput(Problem("the signature is not that of these identities", mend, path="ident.signature"))
+    return True
+
+
 async def connect(
     database: Database,
     device: str | None,
@@ -36,11 +78,13 @@ async def connect(
     attributes: Mapping[str, Any],
     source: str,
     settings: Settings,
+    *,
+    trusted: bool,
 ) -> Met:
     """Let the rules for identities decide, in a transaction of its own. Doing it again changes nothing.
 
-    A page is not trusted: anybody can write anything there. So it adds no address to somebody who is known, and of
-    attributes only those that exist here and that the contact has no value of.
+    Attributes are signed by nobody, and anybody can write anything into a page. So of them it adds only those that
+    exist here and that the contact has no value of.
 
     Args:
         database: for a transaction of its own.
@@ -49,6 +93,7 @@ async def connect(
         attributes: of the contact.
         source: who says so, for the record.
         settings: the rules.
+        trusted: whether the site's server vouches for it.
 
     Raises:
         InvalidInput: what was said cannot be.
@@ -61,7 +106,7 @@ async def connect(
                     device,
                     said,
                     rules=Rules.of(settings),
-                    trusted=False,
+                    trusted=trusted,
                     source=source,
                     limits=Limits.of(settings),
                     region=settings.phone_region,

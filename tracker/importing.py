@@ -5,10 +5,8 @@ events are history: the router passes over them, so nobody gets a letter for wha
 """
 
 import asyncio
-import csv
 import hashlib
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +18,8 @@ import psycopg
 from sqlalchemy import exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contacts import identities, sheets
+from contacts import identities
+from contacts.rejects import RejectsFile, beside
 from core import eventlog
 from core.clock import now
 from core.database import Database, driver
@@ -31,6 +30,7 @@ from tracker.store import Entry, Months, Names, entries
 from tracker.wire import Incoming, Limits, parse
 
 CHUNK = 5_000
+_COLUMNS = ("row", "line", "field", "reason", "text")
 _SENDER = 0  # no API key has this number: ids of files count among themselves
 _ATTEMPTS = 5
 _RETRIED = {"40001", "40P01", "23505", "23514"}
@@ -68,6 +68,12 @@ class _Reject:
     line: int
     problem: Problem
     text: str
+
+    @property
+    def cells(self) -> tuple[object, ...]:
+        """As a row of the rejects file."""
+        mend = f" ({self.problem.mend})" if self.problem.mend else ""
+        return self.row + 1, self.line, self.problem.path, self.problem.message + mend, self.text
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,8 @@ async def import_events(
         path: JSON lines, as the API takes events, or a table with an event a row.
         options: what the file does not say by itself.
         settings: limits.
-        rejects: where bad rows are written; beside the file as FILE.rejects.csv by default.
+        rejects: where bad rows are written; by default beside the file as FILE.rejects.csv, of a dry run as
+            FILE.dry-run.rejects.csv. A file of that name which this import did not write is moved aside.
         dry_run: check the rows and write nothing but the rejects file.
         again: import a finished (or interrupted) file from its beginning. Events with an id that is still remembered
             are not stored twice; others are.
@@ -122,12 +129,14 @@ async def import_events(
     Raises:
         InvalidInput: the file or the options make no sense; nothing was imported.
         Conflict: another process is importing the same file.
+        Unavailable: the rejects file could not be written; run it again to go on.
         DatabaseUnavailable: PostgreSQL went away; run it again to go on.
     """
     began = time.monotonic()
     options, settings = options or Options(), settings or Settings()
     file = await asyncio.to_thread(open_file, path, options)
-    run = _Run(database, file, options, settings, rejects or path.with_name(path.name + ".rejects.csv"))
+    refused = RejectsFile(rejects or beside(path, dry_run=dry_run), _COLUMNS)
+    run = _Run(database, file, options, settings, refused)
     report = Report(path.name, "checked" if dry_run else "finished")
     taken = _Taken() if dry_run else await run.begin(again)
     report.resumed_at = taken.position
@@ -137,7 +146,7 @@ async def import_events(
         await run.all(taken, chunk, progress, dry_run=dry_run)
     report.rows, report.accepted = taken.position, taken.accepted
     report.duplicates, report.rejected = taken.duplicates, taken.rejected
-    report.rejects_file = str(run.rejects) if taken.rejected and run.rejects.exists() else None
+    report.rejects_file = str(refused.path) if taken.rejected and refused.path.exists() else None
     report.seconds = round(time.monotonic() - began, 3)
     return report
 
@@ -146,7 +155,7 @@ class _Run:
     """One import at work."""
 
     def __init__(
-        self, database: Database, file: EventFile, options: Options, settings: Settings, rejects: Path
+        self, database: Database, file: EventFile, options: Options, settings: Settings, rejects: RejectsFile
     ) -> None:
         self._database = database
         self._file = file
@@ -154,7 +163,7 @@ class _Run:
         self._limits = Limits.of(settings)
         self._names = Names(settings.event_names_limit)
         self._months = Months()
-        self.rejects = rejects
+        self._rejects = rejects
 
     async def begin(self, again: bool) -> _Taken:
         """Find how far earlier runs came."""
@@ -168,7 +177,7 @@ class _Run:
 
     async def all(self, taken: _Taken, size: int, progress: Callable[[Progress], None], *, dry_run: bool) -> None:
         """Take in all chunks that are left: while PostgreSQL writes one, the next is read and checked."""
-        await asyncio.to_thread(_keep_rejects, self.rejects, taken.position)
+        await asyncio.to_thread(self._rejects.open, taken.position, taken.rejected)
         rows = self._file.read(taken.position)
         position = taken.position
         coming = asyncio.create_task(asyncio.to_thread(self._read, rows, position, size))
@@ -202,7 +211,7 @@ class _Run:
         return _Chunk(len(some), good, some, rejects)
 
     async def _take(self, chunk: _Chunk, taken: _Taken, *, dry_run: bool) -> None:
-        """Write one chunk, its rejects first: those that no commit follows are taken back when it is done again."""
+        """Write one chunk, its rejects first: they count once it is committed."""
         rejects, good = list(chunk.rejects), chunk.good
         if not dry_run:
             names = {event.name for event in good}
@@ -223,21 +232,25 @@ class _Run:
                         erased = await self._write(connection, good, taken, counts)
                         late = [self._reject(chunk, taken, event, _GONE) for event in erased]
                         counts.rejected += len(rejects) + len(late)
-                        await asyncio.to_thread(_append_rejects, self.rejects, [*rejects, *late])
+                        await self._note([*rejects, *late])
                         await self._save(connection, taken, counts)
                 if dry_run:
                     counts.rejected += len(rejects)
-                    await asyncio.to_thread(_append_rejects, self.rejects, rejects)
+                    await self._note(rejects)
+                self._rejects.confirm()
                 break
             except (exc.DBAPIError, psycopg.Error) as error:
                 original = error.orig if isinstance(error, exc.DBAPIError) else error
                 if attempt == _ATTEMPTS or getattr(original, "sqlstate", None) not in _RETRIED:
                     raise
-                await asyncio.to_thread(_keep_rejects, self.rejects, taken.position)
                 self._months.known.clear()
                 await self._months.provide(self._database, [event.at for event in good])
         taken.position, taken.accepted = counts.position, counts.accepted
         taken.duplicates, taken.rejected = counts.duplicates, counts.rejected
+
+    async def _note(self, rejects: Sequence[_Reject]) -> None:
+        rows = [one.cells for one in sorted(rejects, key=lambda reject: reject.row)]
+        await asyncio.to_thread(self._rejects.append, rows)
 
     def _reject(self, chunk: _Chunk, taken: _Taken, event: Incoming, problem: Problem) -> _Reject:
         row = chunk.rows[event.index]
@@ -351,34 +364,3 @@ async def _claimed(connection: AsyncConnection, batch: Sequence[Entry]) -> list[
             fresh.discard(entry.key)
             new.append(entry.event)
     return new
-
-
-# --- the rejects file
-
-
-def _append_rejects(path: Path, rejects: Sequence[_Reject]) -> None:
-    """Write rejects down, on disk before the chunk is committed."""
-    if not rejects:
-        return
-    with path.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        if file.tell() == 0:
-            writer.writerow(["row", "line", "field", "reason", "text"])
-        for one in sorted(rejects, key=lambda reject: reject.row):
-            reason = f"{one.problem.message} ({one.problem.mend})" if one.problem.mend else one.problem.message
-            writer.writerow([one.row + 1, one.line, *sheets.defused([one.problem.path, reason, one.text])])
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _keep_rejects(path: Path, rows: int) -> None:
-    """Keep only the rejects among the first so many rows, which are those of chunks that were committed."""
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8", newline="", errors="replace") as file:  # a kill may have torn the last one
-        header, *found = list(csv.reader(file)) or [[]]
-    kept = [row for row in found if len(row) == len(header) and row[0].isdigit() and int(row[0]) <= rows]
-    path.unlink()
-    if kept:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([header, *kept])

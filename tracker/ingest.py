@@ -2,12 +2,13 @@
 
 While a flush is under way the next one gathers, so a flush carries more the busier it is. When very much has gathered
 a second flush begins meanwhile: PostgreSQL works on one while this process prepares the other. Nobody is answered
-before his events are committed. What PostgreSQL will not store is searched for by halves and answered alone.
+before his events are committed. What PostgreSQL will not store is searched for by halves and answered alone; when
+PostgreSQL cannot store anything just now, that is no event's fault, and all may be sent again.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,7 +18,7 @@ from prometheus_client import Counter, Histogram
 from sqlalchemy.exc import DBAPIError
 
 from core.database import Database
-from core.errors import Problem, Unavailable
+from core.errors import DatabaseUnavailable, Problem, Unavailable
 from core.settings import Settings
 from tracker.store import Entry, Months, Names, New, entries, store
 from tracker.wire import Incoming, Limits
@@ -33,6 +34,11 @@ write anything into a page, and must not use up what servers need."""
 ATTEMPTS = 3
 RETRIED = {"40001", "40P01", "23514"}
 """What another transaction can cause (RETRIED by SQLSTATE): serialisation, deadlock, a partition that was dropped."""
+DATA_CLASSES = {"22", "23", "54"}
+"""Classes of SQLSTATE that blame what was given: data exception, integrity constraint violation, program limit
+exceeded. Whatever else PostgreSQL says (a server that only reads, say, after a failover) holds for every event."""
+SEARCHES = 64
+"""Transactions in which the events of one request are looked for that PostgreSQL will not store."""
 
 _log = structlog.get_logger()
 _taken = Counter("kaskad_events_total", "Events by what became of them", ["fate"])
@@ -57,6 +63,10 @@ class Duplicate:
 Fate = Stored | Duplicate | Problem
 _STORED, _DUPLICATE = Stored(), Duplicate()
 ERASED = Problem("this anonymous id belonged to somebody who was erased", "begin a new one", path="contact")
+_UNTRIED = Problem(
+    "too many events of this request cannot be stored; this one was not tried",
+    "send it again with fewer others, or without those that were refused",
+)
 _FATES: dict[New, Fate] = {New.YES: _STORED, New.NO: _DUPLICATE, New.ERASED: ERASED}
 
 
@@ -143,35 +153,42 @@ class Intake:
         return parcels
 
     async def _flush(self, parcels: Sequence[_Parcel]) -> None:
-        batch = [entry for parcel in parcels for entry in parcel.entries]
         try:
             with _flushes.time():
-                fates = await self._write(batch)
+                fates = await self._write([parcel.entries for parcel in parcels])
+        except (DBAPIError, psycopg.Error) as error:
+            _log.error("events cannot be written now", state=_state(error), reason=_reason(error))
+            for parcel in parcels:
+                _answer(parcel, DatabaseUnavailable(f"PostgreSQL stores nothing now: {_reason(error)}"))
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
             for parcel in parcels:
                 _answer(parcel, error)
         else:
-            start = 0
-            for parcel in parcels:
-                _answer(parcel, fates[start : start + len(parcel.entries)])
-                start += len(parcel.entries)
-            _count(fates)
+            for parcel, found in zip(parcels, fates, strict=True):
+                _answer(parcel, found)
+            _count([fate for found in fates for fate in found])
         finally:
-            self._held -= len(batch)
+            self._held -= sum(len(parcel.entries) for parcel in parcels)
 
-    async def _write(self, batch: Sequence[Entry]) -> list[Fate]:
+    async def _write(self, requests: Sequence[Sequence[Entry]]) -> list[list[Fate]]:
         """Make the names and months that are missing, then write; a name beyond the limit is a problem."""
+        batch = [entry for request in requests for entry in request]
         names = {entry.event.name for entry in batch}
         if names - self._names.numbers.keys():
-            from_sites = {entry.event.name for entry in batch if entry.visit is not None}
-            await self._names.learn(self._database, names - from_sites)
-            await self._names.learn(self._database, from_sites, SITES_SHARE)
+            from_servers = {entry.event.name for entry in batch if entry.visit is None}
+            await self._names.learn(self._database, from_servers)
+            await self._names.learn(self._database, names - from_servers, SITES_SHARE)
         await self._months.provide(self._database, [entry.event.at for entry in batch])
-        if not names - self._names.numbers.keys():
-            return await self._store(batch)
-        known = [entry for entry in batch if entry.event.name in self._names.numbers]
-        fates = iter(await self._store(known))
-        return [next(fates) if entry.event.name in self._names.numbers else self._too_many(entry) for entry in batch]
+        numbers = self._names.numbers
+        if not names - numbers.keys():
+            return await self._store(requests)
+        stored = await self._store(
+            [[entry for entry in request if entry.event.name in numbers] for request in requests]
+        )
+        found = []
+        for request, fates in zip(requests, map(iter, stored), strict=True):
+            found.append([next(fates) if one.event.name in numbers else self._too_many(one) for one in request])
+        return found
 
     def _too_many(self, entry: Entry) -> Problem:
         return Problem(
@@ -180,19 +197,44 @@ class Intake:
             path="event",
         )
 
-    async def _store(self, batch: Sequence[Entry]) -> list[Fate]:
-        """Write the batch in one transaction; where PostgreSQL refuses, each half in its own, down to the culprit."""
-        if not batch:
-            return []
+    async def _store(self, requests: Sequence[Sequence[Entry]]) -> list[list[Fate]]:
+        """Write requests in one transaction; where PostgreSQL refuses, each half in its own, down to the one at
+        fault.
+        """
         try:
-            return await self._store_together(batch)
+            fates = iter(await self._store_together([entry for request in requests for entry in request]))
+            return [[next(fates) for _ in request] for request in requests]
         except (DBAPIError, psycopg.Error) as error:
-            if len(batch) == 1:
-                return [_refusal(batch[0], error)]
-            middle = len(batch) // 2
-            return [*await self._store(batch[:middle]), *await self._store(batch[middle:])]
+            if not _blames_data(error):
+                raise
+            if len(requests) == 1:
+                return [await self._search(requests[0], error, iter(range(SEARCHES)))]
+            middle = len(requests) // 2
+            return [*await self._store(requests[:middle]), *await self._store(requests[middle:])]
+
+    async def _search(self, refused: Sequence[Entry], error: Exception, tries: Iterator[int]) -> list[Fate]:
+        """The fates of a request's events that PostgreSQL refused together: each half in a transaction of its own,
+        down to the culprits. What no tries are left for is refused untried: others wait, and its sender can send less.
+        """
+        if len(refused) == 1:
+            return [_refusal(refused[0], error)]
+        fates: list[Fate] = []
+        middle = len(refused) // 2
+        for half in (refused[:middle], refused[middle:]):
+            if next(tries, None) is None:
+                fates += [_UNTRIED] * len(half)
+                continue
+            try:
+                fates += await self._store_together(half)
+            except (DBAPIError, psycopg.Error) as other:
+                if not _blames_data(other):
+                    raise
+                fates += await self._search(half, other, tries)
+        return fates
 
     async def _store_together(self, batch: Sequence[Entry]) -> list[Fate]:
+        if not batch:
+            return []
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with self._database.direct() as connection:
@@ -213,11 +255,21 @@ def _state(error: BaseException) -> str | None:
     return state if isinstance(state, str) else None
 
 
-def _refusal(entry: Entry, error: BaseException) -> Problem:
+def _blames_data(error: BaseException) -> bool:
+    """Whether an error is about what was to be stored, so that another event may fare better."""
+    return (_state(error) or "")[:2] in DATA_CLASSES
+
+
+def _reason(error: BaseException) -> str:
+    """PostgreSQL's own words, without the statement and its values."""
     original = error.orig if isinstance(error, DBAPIError) else error
     diagnosis = original.diag.message_primary if isinstance(original, psycopg.Error) else None
-    _log.error("event refused by the database", event_name=entry.event.name, state=_state(error), reason=diagnosis)
-    return Problem(f"PostgreSQL cannot store this event: {diagnosis or 'no reason given'}", "leave out what it names")
+    return diagnosis or "no reason given"
+
+
+def _refusal(entry: Entry, error: BaseException) -> Problem:
+    _log.error("event refused by the database", event_name=entry.event.name, state=_state(error), reason=_reason(error))
+    return Problem(f"PostgreSQL cannot store this event: {_reason(error)}", "leave out what it names")
 
 
 def _answer(parcel: _Parcel, outcome: "list[Fate] | Exception") -> None:

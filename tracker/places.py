@@ -11,8 +11,8 @@ import maxminddb
 import msgspec
 import structlog
 
+from core.addresses import Address
 from core.errors import Misconfigured
-from tracker.addresses import Address
 
 _LOOK_EVERY = 60.0
 _REMEMBERED = 8192

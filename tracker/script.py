@@ -3,26 +3,31 @@
 import base64
 import hashlib
 import html
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from core.errors import Misconfigured
 
 _FOLDER = Path(__file__).parent / "snippet"
-_DIST = _FOLDER / "dist"
-_OLDER = _FOLDER / "released"
-"""The scripts of earlier releases, so that tags with their integrity keep working."""
+_PART = re.compile(r"(?:.*-)?part-([a-z]+)\.js")
+SCRIPT = ""
+"""The name of the script itself among its parts."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bundle:
-    """What a build made."""
+    """What a build made, and what is kept of earlier releases."""
 
     script: bytes
     stub: str
     """Goes into the page itself, and holds calls until the script is there."""
+    parts: Mapping[str, bytes]
+    """What the script loads on demand, by name. It knows their versions and integrity."""
+    older: Sequence[tuple[str, bytes]] = ()
+    """Scripts and parts of earlier releases, so that tags with their integrity keep working."""
 
     @property
     def version(self) -> str:
@@ -39,6 +44,40 @@ class Bundle:
         """What a Content-Security-Policy names to allow the stub inline."""
         return f"sha256-{base64.b64encode(hashlib.sha256(self.stub.encode()).digest()).decode()}"
 
+    def of_version(self, version: str, part: str = SCRIPT) -> bytes | None:
+        """The script or a part in a version, this one's or an earlier release's; None if there is none."""
+        return self._versions.get((part, version))
+
+    @cached_property
+    def part_names(self) -> frozenset[str]:
+        """The parts that there are, or were in a release whose script may still ask for them."""
+        return frozenset({*self.parts, *(name for name, _ in self.older)} - {SCRIPT})
+
+    @cached_property
+    def _versions(self) -> Mapping[tuple[str, str], bytes]:
+        found = [*self.older, *self.parts.items(), (SCRIPT, self.script)]
+        return {(name, _version(content)): content for name, content in found}
+
+
+def load(built: Path, released: Path) -> Bundle:
+    """Read a build, and what was kept of earlier releases.
+
+    Raises:
+        Misconfigured: it was not built.
+    """
+    try:
+        made, stub = (built / "tag.js").read_bytes(), (built / "stub.js").read_text("utf-8").strip()
+    except FileNotFoundError as error:
+        raise Misconfigured("the site snippet was not built: install Kaskad anew (in a clone: make setup)") from error
+    parts = {_part_of(file): file.read_bytes() for file in sorted(built.glob("part-*.js"))}
+    older = [(_part_of(file), file.read_bytes()) for file in sorted(released.glob("*.js"))]
+    return Bundle(made, stub, parts, older)
+
+
+def _part_of(file: Path) -> str:
+    found = _PART.fullmatch(file.name)
+    return found[1] if found else SCRIPT
+
 
 @cache
 def bundle() -> Bundle:
@@ -47,17 +86,7 @@ def bundle() -> Bundle:
     Raises:
         Misconfigured: it was not built.
     """
-    try:
-        return Bundle((_DIST / "tag.js").read_bytes(), (_DIST / "stub.js").read_text("utf-8").strip())
-    except FileNotFoundError as error:
-        raise Misconfigured("the site snippet was not built: install Kaskad anew (in a clone: make setup)") from error
-
-
-@cache
-def of_version(version: str) -> bytes | None:
-    """The script of a version: this one's, or an earlier release's; None if there is none."""
-    scripts = [bundle().script, *(file.read_bytes() for file in sorted(_OLDER.glob("*.js")))]
-    return next((script for script in scripts if _version(script) == version), None)
+    return load(_FOLDER / "dist", _FOLDER / "released")
 
 
 def tag(

@@ -14,18 +14,20 @@ from core.database import Direct, array
 from core.schema.sessions import FIRST, LAST
 from tracker.campaigns import Traffic, arrival, outside
 from tracker.hits import PAGE_VIEWED
-from tracker.spans import Client, Span, Step, cut, fit
+from tracker.spans import Client, Span, Step, count, cut, fit
 
 LOCKS = 1024
 """Contacts share so many locks: PostgreSQL's lock table is small, and a batch may be of thousands of contacts."""
 _LOCK_SPACE = 0x73657373  # "sess"
+CUT_HITS, CUT_TIME = 1_000, timedelta(hours=24)
+"""How much is cut anew for a late hit, at most: all who send events wait meanwhile, and anybody can send late hits
+without end."""
 
 
 class Visit(msgspec.Struct, frozen=True, gc=False):
     """What a hit tells about sessions."""
 
     site_id: int
-    site: str
     step: Step
 
 
@@ -34,7 +36,6 @@ class _Group(msgspec.Struct):
 
     contact: int
     site_id: int
-    site: str
     steps: list[Step]
 
 
@@ -60,6 +61,8 @@ class _Old(_Row, array_like=True):
     country: str | None
     region: str | None
     city: str | None
+    brand: str | None
+    model: str | None
 
 
 class _Logged(msgspec.Struct, array_like=True):
@@ -96,10 +99,7 @@ async def record(connection: Direct, visits: Iterable[tuple[int, Visit]], gap: t
     found = []
     for number, group in enumerate(groups):
         spans = fit(around.get(number, []), group.steps, gap)
-        if spans is None:
-            found.append(_Found(group, await _anew(connection, group, gap), is_rebuilt=True))
-        else:
-            found.append(_Found(group, spans))
+        found.append(await _late(connection, group, gap) if spans is None else _Found(group, spans))
     await _write(connection, found)
     await _touch(connection, groups)
 
@@ -109,7 +109,7 @@ def _grouped(visits: Iterable[tuple[int, Visit]]) -> list[_Group]:
     for contact, visit in visits:
         group = groups.get((contact, visit.site_id))
         if group is None:
-            group = groups[contact, visit.site_id] = _Group(contact, visit.site_id, visit.site, [])
+            group = groups[contact, visit.site_id] = _Group(contact, visit.site_id, [])
         group.steps.append(visit.step)
     for group in groups.values():
         group.steps.sort(key=_time)
@@ -173,31 +173,46 @@ _logged = msgspec.json.Decoder(list[_Logged])
 
 # ---- late hits: sessions cut anew from the log ----
 
-_CHAIN = """
+_NEAR = """
 select coalesce(json_agg(json_build_array(
     0, id, started_at, ended_at, pages, exit_url, source, medium, campaign, term, content,
-    device, browser, os, language, country, region, city
+    device, browser, os, language, country, region, city, brand, model
 ) order by started_at, id), '[]')::text
-from session where contact_id = %s and site_id = %s and ended_at >= %s and started_at <= %s
+from (
+    select * from session where contact_id = %s and site_id = %s and ended_at >= %s and started_at <= %s limit %s
+) as near
 """
 _LOGGED = """
-select coalesce(json_agg(json_build_array(
-    e.occurred_at, n.name = %s, coalesce(e.properties->>'page', e.properties->>'url'), e.properties->>'referrer'
-) order by e.occurred_at, e.id), '[]')::text
-from event e join event_name n on n.id = e.name_id
-where e.contact_id = %s and e.occurred_at between %s and %s and e.properties->>'site' = %s
-  and coalesce(e.properties->>'page', e.properties->>'url') is not null
+select coalesce(json_agg(json_build_array(occurred_at, is_page, url, referrer) order by occurred_at, id), '[]')::text
+from (
+    select e.occurred_at, e.id, n.name = %s as is_page, e.properties->>'referrer' as referrer,
+        coalesce(e.properties->>'page', e.properties->>'url') as url
+    from event e join event_name n on n.id = e.name_id
+    where e.contact_id = %s and e.occurred_at between %s and %s and e.site_id = %s limit %s
+) as hit
+where url is not null
 """
 
 
-async def _anew(connection: Direct, group: _Group, gap: timedelta) -> list[Span]:
-    """Cut all sessions anew that no silence parts from the hits. As many rows as can keep their number."""
+async def _late(connection: Direct, group: _Group, gap: timedelta) -> _Found:
+    """What becomes of sessions by hits that came too late to fit in."""
+    anew = await _anew(connection, group, gap)
+    if anew is not None:
+        return _Found(group, anew, is_rebuilt=True)
+    around = await _around(connection, [group], gap)
+    return _Found(group, count(around.get(0, []), group.steps, gap))
+
+
+async def _anew(connection: Direct, group: _Group, gap: timedelta) -> list[Span] | None:
+    """Cut all sessions anew that no silence parts from the hits, as many rows as can keep their number; None if that
+    would be more than CUT_HITS or CUT_TIME.
+    """
     old = await _chain(connection, group, gap)
-    logged: list[_Logged] = []
-    if old:
-        arguments = (PAGE_VIEWED, group.contact, old[0].started_at, max(one.ended_at for one in old), group.site)
-        ((text,),) = await (await connection.execute(_LOGGED, arguments)).fetchall()
-        logged = _logged.decode(text)
+    if old is None:
+        return None
+    logged = await _logged_hits(connection, group, old) if old else []
+    if len(logged) > CUT_HITS:
+        return None
     steps = [_step(hit, old) for hit in logged] + group.steps
     spans = cut(sorted(steps, key=_time), gap)
     for span, row in zip(spans, old, strict=False):
@@ -208,24 +223,37 @@ async def _anew(connection: Direct, group: _Group, gap: timedelta) -> list[Span]
     return spans
 
 
-async def _chain(connection: Direct, group: _Group, gap: timedelta) -> list[_Old]:
-    """The sessions around hits, and those around them, until silence."""
+async def _logged_hits(connection: Direct, group: _Group, old: Sequence[_Old]) -> list[_Logged]:
+    """The hits of these sessions that are in the log, at most one more than may be cut anew."""
+    ended_at = max(one.ended_at for one in old)
+    arguments = (PAGE_VIEWED, group.contact, old[0].started_at, ended_at, group.site_id, CUT_HITS + 1)
+    ((text,),) = await (await connection.execute(_LOGGED, arguments)).fetchall()
+    return _logged.decode(text)
+
+
+async def _chain(connection: Direct, group: _Group, gap: timedelta) -> list[_Old] | None:
+    """The sessions around hits, and those around them, until silence; None if that is more than may be cut anew."""
     first, last = group.steps[0].at, group.steps[-1].at
+    arguments = (group.contact, group.site_id, first - CUT_TIME, last + CUT_TIME, CUT_HITS + 1)
+    ((text,),) = await (await connection.execute(_NEAR, arguments)).fetchall()
+    near = _olds.decode(text)
+    if len(near) > CUT_HITS:
+        return None
     found: list[_Old] = []
-    while True:
-        cursor = await connection.execute(_CHAIN, (group.contact, group.site_id, first - gap, last + gap))
-        ((text,),) = await cursor.fetchall()
-        wider = _olds.decode(text)
-        if len(wider) == len(found):
-            return found
+    while len(wider := [one for one in near if one.ended_at >= first - gap and one.started_at <= last + gap]) > len(
+        found
+    ):
         found = wider
         first = min(first, found[0].started_at)
         last = max(last, *(one.ended_at for one in found))
+    return found if last - first <= CUT_TIME else None
 
 
 def _step(hit: _Logged, old: Sequence[_Old]) -> Step:
     row = next((one for one in reversed(old) if one.started_at <= hit.at), old[0])
-    client = Client(row.device, row.browser, row.os, row.language, row.country, row.region, row.city)
+    client = Client(
+        row.device, row.browser, row.os, row.language, row.country, row.region, row.city, row.brand, row.model
+    )
     referrer = outside(hit.url, hit.referrer) if hit.is_page else None
     return Step(hit.at, hit.url, referrer, arrival(hit.url, referrer), hit.is_page, client)
 
@@ -243,7 +271,7 @@ _COLUMNS = (
         (name, "text")
         for name in (
             *("entry_url", "exit_url", "referrer", "source", "medium", "campaign", "term", "content"),
-            *("device", "browser", "os", "language", "country", "region", "city"),
+            *("device", "browser", "os", "language", "country", "region", "city", "brand", "model"),
         )
     ),
 )

@@ -26,6 +26,12 @@ _Address = Annotated[
 _Internal = Annotated[
     list[str] | None, typer.Option(help="A network whose traffic does not count, as in 192.0.2.0/24; may be repeated.")
 ]
+_Identify = Annotated[
+    str | None,
+    typer.Option(
+        help="Whose word on who a visitor is counts: signed (by your server; the default) or open (any page's)."
+    ),
+]
 
 
 @app.command()
@@ -39,12 +45,19 @@ def add(
     endpoint_path: _Endpoint = None,
     address: _Address = None,
     internal: _Internal = None,
+    identify: _Identify = None,
     url: _Url = None,
     json: _Json = False,
 ) -> None:
     """Make a site and print the tag that its pages are to carry."""
     wanted = Wanted(
-        name, origin, script_path or SCRIPT_PATH, endpoint_path or ENDPOINT_PATH, address or "drop", internal or ()
+        name,
+        origin,
+        script_path or SCRIPT_PATH,
+        endpoint_path or ENDPOINT_PATH,
+        address or "drop",
+        internal or (),
+        identify or "signed",
     )
     _print_tag(run(_add(wanted)), url, json)
 
@@ -63,6 +76,7 @@ def set_(
     address: _Address = None,
     internal: _Internal = None,
     no_internal: Annotated[bool, typer.Option("--no-internal", help="No network is internal any more.")] = False,
+    identify: _Identify = None,
     json: _Json = False,
 ) -> None:
     """Change a site. What is left out stays as it is; its pages need the new tag only if a path changes."""
@@ -74,6 +88,7 @@ def set_(
         "endpoint_path": endpoint_path,
         "address": address,
         "internal": [] if no_internal else internal,
+        "identify": identify,
     }
     site = run(_set(name, {key: value for key, value in given.items() if value is not None}))
     output(_row(site), json=json)
@@ -86,9 +101,8 @@ async def _refuse(message: str) -> None:
 async def _set(name: str, given: dict[str, Any]) -> Site:
     async with connected() as database, database.begin() as connection:
         old = await sites.get(connection, name)
-        known = {
-            field: getattr(old, field) for field in ("origins", "script_path", "endpoint_path", "address", "internal")
-        }
+        fields = ("origins", "script_path", "endpoint_path", "address", "internal", "identify")
+        known = {field: getattr(old, field) for field in fields}
         return await sites.change(connection, Wanted(name, **(known | given)))
 
 
@@ -157,6 +171,25 @@ async def _key(name: str, new: bool, revoke: str | None) -> Site:
 
 
 @app.command()
+def secret(
+    name: _Name,
+    new: Annotated[bool, typer.Option("--new", help="Make another; what was signed with the old one is void.")] = False,
+    json: _Json = False,
+) -> None:
+    """Print what a site's server signs with who a visitor is. Keep it from the pages: it makes anybody anybody."""
+    site = run(_secret(name, new))
+    if json:
+        output({"site": site.name, "secret": site.secret}, json=True)
+        return
+    typer.echo(site.secret)
+
+
+async def _secret(name: str, new: bool) -> Site:
+    async with connected() as database, database.begin() as connection:
+        return await (sites.new_secret if new else sites.get)(connection, name)
+
+
+@app.command()
 def remove(name: _Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Take no more hits for a site. What it has reported stays."""
     if not yes:
@@ -179,6 +212,7 @@ def _row(site: Site) -> dict[str, Any]:
         "endpoint": site.endpoint_path,
         "addresses": site.address,
         "internal": site.internal,
+        "identify": site.identify,
         "keys": site.keys,
         "created": site.created_at,
     }
@@ -190,9 +224,12 @@ def _print_tag(site: Site, url: str | None, json: bool) -> None:
         output({"site": site.name, "id": site.id, "key": site.key, "tag": tag}, json=True)
         return
     typer.echo(tag)
-    complaints.print(
-        "[dim]Put it into the head of every page. The key is no secret: only the site's origins can use it.[/]"
-    )
+    complaints.print("[dim]Put it into the head of every page. The key is no secret, and proves nothing.[/]")
+    if site.identify == "signed":
+        complaints.print(
+            f"[dim]To identify visitors, sign who they are on your server with what `kaskad site secret {site.name}` "
+            "prints.[/]"
+        )
 
 
 def _tag(site: Site, url: str | None) -> str:

@@ -3,7 +3,7 @@
 import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import msgspec
@@ -20,6 +20,8 @@ from tracker.routes import BareRoute, EventProblem, body_of, intake_of
 from tracker.sites import ENDPOINT_PATH, SCRIPT_PATH
 
 _DAY = 86_400
+_FOR_AN_HOUR = "public, max-age=3600"
+_FOR_EVER = f"public, max-age={365 * _DAY}, immutable"
 _JAVASCRIPT = "text/javascript; charset=utf-8"
 
 
@@ -56,9 +58,12 @@ def handler(app: FastAPI, method: str, path: str) -> Callable[[Request], Awaitab
         return None
     if desk.directory.is_endpoint(path):
         return {"POST": take_hits, "OPTIONS": answer_preflight}.get(method)
-    if desk.directory.is_script(path) and method in {"GET", "HEAD"}:
+    if method not in {"GET", "HEAD"}:
+        return None
+    if desk.directory.is_script(path):
         return give_script
-    return None
+    part = desk.directory.part(path)
+    return partial(give_part, part) if part else None
 
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -165,16 +170,25 @@ async def answer_preflight(request: Request) -> Response:
 @router.get(SCRIPT_PATH, include_in_schema=False)
 async def give_script(request: Request) -> Response:
     """The site snippet: the present one, one version for ever (`?v=`), or the stub alone (`?stub`)."""
-    version = request.query_params.get("v")
     if "stub" in request.query_params:
-        content, lifetime = script.bundle().stub.encode(), "public, max-age=3600"
-    elif version is None:
-        content, lifetime = script.bundle().script, "public, max-age=3600"
-    else:
-        found = script.of_version(version[:64])
-        if found is None:
-            raise NotFound("there is no such version of the snippet")
-        content, lifetime = found, f"public, max-age={365 * _DAY}, immutable"
+        return _javascript(request, script.bundle().stub.encode(), _FOR_AN_HOUR)
+    return _of_version(request, script.SCRIPT, script.bundle().script)
+
+
+async def give_part(part: str, request: Request) -> Response:
+    """A part of the snippet, which the snippet asks for in the version that it knows."""
+    return _of_version(request, part, script.bundle().parts.get(part))
+
+
+def _of_version(request: Request, part: str, present: bytes | None) -> Response:
+    version = request.query_params.get("v")
+    found = present if version is None else script.bundle().of_version(version, part)
+    if found is None:
+        raise NotFound("there is no such version of the snippet")
+    return _javascript(request, found, _FOR_AN_HOUR if version is None else _FOR_EVER)
+
+
+def _javascript(request: Request, content: bytes, lifetime: str) -> Response:
     headers = {
         "Access-Control-Allow-Origin": "*",
         "Cross-Origin-Resource-Policy": "cross-origin",

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import structlog
 from sqlalchemy import RowMapping, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core import addresses
 from core.database import Database
-from core.errors import Conflict, DatabaseUnavailable, InvalidInput, NotFound, Problem
-from core.schema.sites import ADDRESSES
-from tracker import addresses, origins
+from core.errors import Conflict, InvalidInput, NotFound, Problem
+from core.schema.sites import ADDRESSES, IDENTIFY
+from tracker import origins, script
 from tracker.throttle import Throttle
 
 SCRIPT_PATH = "/k/s.js"
@@ -28,10 +28,10 @@ REMEMBERED_SECONDS = 5.0
 _MISSES_A_SECOND, _MISSES_AT_ONCE = 1, 20
 """How often unknown keys make a process look again."""
 
+_SECRET_BYTES = 32
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]{1,60}){1,6}")
 _TAKEN = ("/v1", "/healthz", "/readyz", "/metrics", "/openapi.json", "/journeys", "/static", "/t", "/u")
-_log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class Site:
     """What is kept of a visitor's IP address: drop, truncate or keep."""
     internal: tuple[str, ...]
     """Networks whose traffic does not count."""
+    identify: str
+    """Whose word on who a visitor is counts: `signed` by the site's server, or `open`: the page's."""
+    secret: str = field(repr=False)
+    """What the site's server signs with."""
     keys: tuple[str, ...]
     """The write keys in use, the newest first."""
     created_at: datetime
@@ -74,6 +78,7 @@ class Wanted:
     endpoint_path: str = ENDPOINT_PATH
     address: str = "drop"
     internal: Sequence[str] = ()
+    identify: str = "signed"
 
     def checked(self) -> dict[str, Any]:
         """The columns of the table.
@@ -95,6 +100,8 @@ class Wanted:
             problems.append(Problem(f"a site has 1 to {origins.ORIGINS_LIMIT} origins", mend, path="origin"))
         if self.address not in ADDRESSES:
             problems.append(Problem(f"{self.address!r} is nothing", f"one of {', '.join(ADDRESSES)}", path="address"))
+        if self.identify not in IDENTIFY:
+            problems.append(Problem(f"{self.identify!r} is nothing", f"one of {', '.join(IDENTIFY)}", path="identify"))
         try:
             addresses.networks(self.internal)
         except ValueError as error:
@@ -111,18 +118,21 @@ class Wanted:
             "endpoint_path": self.endpoint_path,
             "address": self.address,
             "internal": list(self.internal),
+            "identify": self.identify,
         }
 
 
 def _path_problems(name: str, path: str) -> list[Problem]:
     if not _PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
         return [Problem(f"{path[:100]!r} is no path", "write it as in /assets/app.js", path=name)]
+    if path.rpartition("/")[2] in {f"{part}.js" for part in script.bundle().part_names}:
+        return [Problem(f"{path!r} is where a part of the snippet is", "choose another name", path=name)]
     if any(path == taken or path.startswith(taken + "/") for taken in _TAKEN):
         return [Problem(f"{path!r} belongs to the API", "choose another beginning", path=name)]
     return []
 
 
-_COLUMNS = "id, name, origins, script_path, endpoint_path, address, internal, created_at"
+_COLUMNS = "id, name, origins, script_path, endpoint_path, address, internal, identify, secret, created_at"
 _LIST = f"""
 select {_COLUMNS}, array(
     select key from site_key where site_id = site.id and revoked_at is null order by created_at desc, key
@@ -143,10 +153,10 @@ async def add(connection: AsyncConnection, wanted: Wanted) -> Site:
     try:
         await connection.execute(
             text(
-                "insert into site (name, origins, script_path, endpoint_path, address, internal) "
-                "values (:name, :origins, :script_path, :endpoint_path, :address, :internal)"
+                "insert into site (name, origins, script_path, endpoint_path, address, internal, identify, secret) "
+                "values (:name, :origins, :script_path, :endpoint_path, :address, :internal, :identify, :secret)"
             ),
-            values,
+            {**values, "secret": secrets.token_hex(_SECRET_BYTES)},
         )
     except IntegrityError:
         raise Conflict(f"there is a site {wanted.name} already") from None
@@ -166,7 +176,7 @@ async def change(connection: AsyncConnection, wanted: Wanted) -> Site:
     await connection.execute(
         text(
             "update site set origins = :origins, script_path = :script_path, endpoint_path = :endpoint_path, "
-            "address = :address, internal = :internal where id = :id"
+            "address = :address, internal = :internal, identify = :identify where id = :id"
         ),
         {**{name: value for name, value in values.items() if name != "name"}, "id": site.id},
     )
@@ -228,6 +238,20 @@ async def revoke_key(connection: AsyncConnection, name: str, key: str) -> None:
         raise NotFound(f"the site {name} has no write key {key} in use")
 
 
+async def new_secret(connection: AsyncConnection, name: str) -> Site:
+    """Give a site another secret; what was signed with the old one is void in every process within REMEMBERED_SECONDS.
+
+    Raises:
+        NotFound: there is no such site.
+    """
+    site = await get(connection, name)
+    await connection.execute(
+        text("update site set secret = :secret where id = :id"),
+        {"id": site.id, "secret": secrets.token_hex(_SECRET_BYTES)},
+    )
+    return await get(connection, name)
+
+
 async def remove(connection: AsyncConnection, name: str) -> None:
     """Take no more hits for a site. What it reported stays; its name is free again."""
     site = await get(connection, name)
@@ -258,6 +282,8 @@ def _site(row: RowMapping) -> Site:
         endpoint_path=row["endpoint_path"],
         address=row["address"],
         internal=tuple(row["internal"]),
+        identify=row["identify"],
+        secret=row["secret"],
         keys=tuple(row["keys"]),
         created_at=row["created_at"],
         networks=addresses.networks(row["internal"]),
@@ -267,7 +293,8 @@ def _site(row: RowMapping) -> Site:
 class Directory:
     """All sites, as one process knows them: by write key, and the paths they are served at.
 
-    `watching` keeps it fresh; a key that is not in it makes it look again, though not for each of a flood of them.
+    Whoever has it keeps it fresh by `refresh`; a key that is not in it makes it look again, though not for each of a
+    flood of them.
     """
 
     def __init__(self, database: Database) -> None:
@@ -275,6 +302,7 @@ class Directory:
         self._sites: Mapping[str, Site] = {}
         self._scripts: frozenset[str] = frozenset({SCRIPT_PATH})
         self._endpoints: frozenset[str] = frozenset({ENDPOINT_PATH})
+        self._folders = _folders(SCRIPT_PATH, ENDPOINT_PATH)
         self._read_at = 0.0
         self._misses = Throttle(_MISSES_A_SECOND, _MISSES_AT_ONCE, remembered=1)
         self._reading: asyncio.Task[None] | None = None
@@ -287,14 +315,20 @@ class Directory:
         """Whether a site has its endpoint here."""
         return path in self._endpoints
 
+    def part(self, path: str) -> str | None:
+        """Which part of the snippet is here, if it is one: they are beside the script and the endpoint of each site."""
+        folder, _, name = path.rpartition("/")
+        part = name.removesuffix(".js")
+        return part if folder in self._folders and part != name and part in script.bundle().part_names else None
+
     async def find(self, key: str) -> Site | None:
         """The site of a write key that is in use."""
         at = time.monotonic()
         site = self._sites.get(key)
         is_old = not self._read_at or at - self._read_at > REMEMBERED_SECONDS
         if is_old or (site is None and self._misses.allows("", 1, at)):
-            if self._reading is not None:  # which may have begun before the key was made
-                await asyncio.shield(self._reading)
+            if self._is_reading():  # it may have begun before the key was made
+                await self.refresh()
             await self.refresh()
             site = self._sites.get(key)
         return site
@@ -306,22 +340,12 @@ class Directory:
 
     async def refresh(self) -> None:
         """Read all sites; those who ask meanwhile wait for the same answer."""
-        if self._reading is None:
+        if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read(), name="sites")
-            self._reading.add_done_callback(self._done)
         await asyncio.shield(self._reading)
 
-    async def watching(self) -> None:
-        """Look again every few seconds, until cancelled: for paths that are new."""
-        while True:
-            try:
-                await self.refresh()
-            except DatabaseUnavailable as error:
-                _log.warning("sites cannot be read", reason=str(error))
-            await asyncio.sleep(REMEMBERED_SECONDS - 1)
-
-    def _done(self, _task: "asyncio.Task[None]") -> None:
-        self._reading = None
+    def _is_reading(self) -> bool:
+        return self._reading is not None and not self._reading.done()
 
     async def _read(self) -> None:
         async with self._database.begin() as connection:
@@ -329,4 +353,9 @@ class Directory:
         self._sites = {key: site for site in found for key in site.keys}
         self._scripts = frozenset({SCRIPT_PATH, *(site.script_path for site in found)})
         self._endpoints = frozenset({ENDPOINT_PATH, *(site.endpoint_path for site in found)})
+        self._folders = _folders(*self._scripts, *self._endpoints)
         self._read_at = time.monotonic()
+
+
+def _folders(*paths: str) -> frozenset[str]:
+    return frozenset(path.rpartition("/")[0] for path in paths)

@@ -3,7 +3,8 @@
 The hits of one contact on one site, in the order of their times, are cut where there was a silence longer than the
 gap, and where a hit belongs to another campaign than the session it would continue. A session's traffic and visitor
 are those of its first hit. `cut` says just that and is what a contact's sessions must equal, in whatever order hits
-arrive; `fit` adds hits to sessions that are there already, which is all it takes for nearly every hit.
+arrive; `fit` adds hits to sessions that are there already, which is all it takes for nearly every hit. `count` is for
+those few for which cutting anew would be too much.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,8 @@ class Client(msgspec.Struct, frozen=True, gc=False):
     country: str | None = None
     region: str | None = None
     city: str | None = None
+    brand: str | None = None
+    model: str | None = None
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):
@@ -97,7 +100,7 @@ def fit(spans: Sequence[Span], steps: Sequence[Step], gap: timedelta) -> list[Sp
     """
     fitted = list(spans)
     for step in steps:
-        span = next((one for one in reversed(fitted) if one.started_at <= step.at), None)
+        span = _before(fitted, step)
         later = fitted[fitted.index(span) + 1] if span and span is not fitted[-1] else None
         if span is None:
             if fitted:
@@ -114,3 +117,25 @@ def fit(spans: Sequence[Span], steps: Sequence[Step], gap: timedelta) -> list[Sp
         else:
             fitted.append(begin(step))
     return fitted
+
+
+def count(spans: Sequence[Span], steps: Sequence[Step], gap: timedelta) -> list[Span]:
+    """Add hits to the sessions around them without cutting anything anew: each once, but where `fit` gives up, sessions
+    are not split, joined or begun earlier.
+
+    Args:
+        spans, steps, gap: as `fit` has them.
+    """
+    counted = list(spans)
+    for step in steps:
+        span = _before(counted, step)
+        if span is not None and (step.at < span.ended_at or continues(span, step, gap)):
+            _extend(span, step)
+        else:
+            counted.insert(0 if span is None else counted.index(span) + 1, begin(step))
+    return counted
+
+
+def _before(spans: Sequence[Span], step: Step) -> Span | None:
+    """The last session that began not later than a hit."""
+    return next((one for one in reversed(spans) if one.started_at <= step.at), None)

@@ -1,5 +1,6 @@
 """Writing checked events to the log: one transaction for many requests, each event once."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,8 @@ from core.schema.partitions import month_start
 from tracker import sessions
 from tracker.wire import Incoming
 
+FULL_SECONDS = 5.0
+"""How long a process believes that there is no room for new names of events."""
 _NAMES_LOCK = 0x6B61736E  # "kasn": one maker of event names at a time
 
 
@@ -53,23 +56,27 @@ class Names:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.numbers: dict[str, int] = {}
+        self._full_until: dict[float, float] = {}
 
     async def learn(self, database: Database, names: Iterable[str], share: float = 1) -> None:
         """Find or make the numbers of names; those beyond the limit, or a share of it, stay without one.
 
-        In its own transaction, so that nobody waits for a name that a long one has just made.
+        In its own transaction, so that nobody waits for a name that a long one has just made. Once there is no room,
+        nobody looks for new names for FULL_SECONDS: whoever sends one after the other would hold all others up.
         """
         unknown = set(names) - self.numbers.keys()
-        if not unknown:
+        if not unknown or time.monotonic() < self._full_until.get(share, 0):
             return
         async with database.begin() as connection:
             await connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _NAMES_LOCK})
-            rows = await connection.execute(text("select name from event_name"))
-            existing = set(rows.scalars())
+            rows = await connection.execute(text("select name, id from event_name"))
+            existing = {row.name: row.id for row in rows}
             room = max(0, int(self.limit * share) - len(existing))
-            wanted = [*(unknown & existing), *sorted(unknown - existing)[:room]]
-            found = await eventlog.name_ids(connection, wanted)
-        self.numbers.update(found)
+            wanted = sorted(unknown - existing.keys())
+            made = await eventlog.name_ids(connection, wanted[:room])
+        self.numbers |= existing | made
+        if len(wanted) > room:
+            self._full_until[share] = time.monotonic() + FULL_SECONDS
 
 
 class Months:
@@ -116,10 +123,11 @@ async def store(
         for entry, contact in zip(batch, contacts, strict=True):
             if contact is None:
                 continue
-            event = entry.event
-            rows.append(eventlog.NewEvent(contact, names[event.name], event.at, event.properties, event.value))
-            if entry.visit is not None:
-                visits.append((contact, entry.visit))
+            event, visit = entry.event, entry.visit
+            site_id = None if visit is None else visit.site_id
+            rows.append(eventlog.NewEvent(contact, names[event.name], event.at, event.properties, event.value, site_id))
+            if visit is not None:
+                visits.append((contact, visit))
         await sessions.record(connection, visits, gap)
         await eventlog.append(connection, rows)
         await connection.execute("commit")

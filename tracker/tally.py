@@ -1,22 +1,18 @@
 """Counting what became of hits, those above all that are not stored: by site, day and fate."""
 
-import asyncio
 from collections import Counter
 from datetime import date, datetime
 
 import msgspec
-import structlog
 from prometheus_client import Counter as Metric
 from sqlalchemy import text
 
 from core.database import Database
-from core.errors import DatabaseUnavailable
 
 FATES = ("stored", "duplicate", "bot", "internal", "limited", "origin", "refused")
 WRITTEN_EVERY = 5.0
 """Seconds; a process that is killed forgets to count what happened since."""
 
-_log = structlog.get_logger()
 _metric = Metric("kaskad_hits_total", "Hits of site snippets by what became of them", ["fate"])
 
 _ADD = """
@@ -43,7 +39,11 @@ class Tally:
             _metric.labels(fate).inc(hits)
 
     async def write(self) -> None:
-        """Add what was counted to the table. When the database is away it is kept for the next time."""
+        """Add what was counted to the table. If that fails, for whatever reason, it is kept for the next time.
+
+        Raises:
+            DatabaseUnavailable, DBAPIError: it failed.
+        """
         counts, self._counts = self._counts, Counter()
         if not counts:
             return
@@ -51,12 +51,6 @@ class Tally:
         try:
             async with self._database.begin() as connection:
                 await connection.execute(text(_ADD), {"counts": msgspec.json.encode(rows).decode()})
-        except DatabaseUnavailable as error:
+        except BaseException:
             self._counts.update(counts)
-            _log.warning("counts of hits wait for the database", reason=str(error))
-
-    async def writing(self) -> None:
-        """Write every few seconds, until cancelled."""
-        while True:
-            await asyncio.sleep(WRITTEN_EVERY)
-            await self.write()
+            raise

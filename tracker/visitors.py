@@ -11,9 +11,10 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import text
 
+from contacts import identities
 from core.database import Database
 
-MARK = "~"
+MARK = identities.DAILY_MARK
 """What such anonymous ids begin with. The wire format has no such ids, so nobody can claim to be one of them."""
 _HASH_BYTES = 16
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from contacts.identities import normalise
+from contacts.identities import DEFAULT_REGION, normalise
 from core.errors import InvalidInput, Problem
 from core.settings import Settings
 
@@ -45,7 +45,7 @@ _ESCAPE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request may carry."""
+    """What one request may carry, and how it is read."""
 
     events: int = 1000
     properties: int = 200
@@ -53,6 +53,8 @@ class Limits:
     depth: int = 5
     future: timedelta = timedelta(minutes=5)
     age: timedelta = timedelta(days=744)
+    region: str = DEFAULT_REGION
+    """Where phone numbers without a country are from (ISO 3166)."""
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":
@@ -64,6 +66,7 @@ class Limits:
             depth=settings.event_depth_limit,
             future=timedelta(seconds=settings.event_future_seconds),
             age=timedelta(days=31 * settings.event_retention_months),
+            region=settings.phone_region,
         )
 
 
@@ -221,7 +224,7 @@ def _checked(index: int, event: _Event, limits: Limits, now: datetime) -> Incomi
     if event.id is not None:
         _check_id(event.id)
     check_name(event.event)
-    kind, identity = _check_contact(event.contact)
+    kind, identity = _check_contact(event.contact, limits.region)
     at = now if event.at is None else _check_time(event.at, limits, now)
     if not event.properties:
         return Incoming(index, event.id, event.event, kind, identity, at, None, None)
@@ -300,14 +303,14 @@ def check_name(name: str) -> None:
         raise Unfit("event", f"{name!r} is a name that only Kaskad writes", "begin it with another word")
 
 
-def _check_contact(contact: dict[str, str]) -> tuple[str, str]:
+def _check_contact(contact: dict[str, str], region: str) -> tuple[str, str]:
     if len(contact) != 1:
         raise Unfit("contact", "it must be known by exactly one thing")
     ((kind, identity),) = contact.items()
     if kind not in IDENTITIES:
         raise Unfit("contact", f"{kind[:40]!r} is nothing a contact is known by")
     try:
-        return kind, normalise(kind, identity)
+        return kind, normalise(kind, identity, region)
     except InvalidInput as error:
         problem = error.problems[0]
         raise Unfit(f"contact.{kind}", problem.message, problem.mend or _CONTACT_MEND) from None

@@ -4,10 +4,9 @@ The findings are pure: about what the DNS answered, and about a letter's bytes. 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from email import message_from_bytes, policy
-from email.message import EmailMessage
+from email.message import Message
 from html.parser import HTMLParser
 from typing import Literal
 
@@ -15,13 +14,14 @@ import dns.asyncresolver
 import dns.exception
 import dns.resolver
 
+from channels.email import spf, verifying
+from channels.email.inbound import letters
 from core.errors import Unavailable
 
 GMAIL_CLIP = 102 * 1024
 """Gmail shows no more of a letter's HTML than this, in bytes."""
-SPF_LOOKUPS = 10
-"""RFC 7208, section 4.6.4."""
-_LOOKING_UP = re.compile(r"^[+?~-]?(include:|a\b|mx\b|ptr\b|exists:)|^redirect=", re.IGNORECASE)
+_FOLLOWED = 30
+"""Domains that SPF refers to which are looked up."""
 _TIMEOUT = 5.0
 
 Level = Literal["ok", "warning", "problem"]
@@ -46,6 +46,8 @@ class Records:
     dmarc: Sequence[str] = ()
     dkim: dict[str, Sequence[str]] = field(default_factory=dict)
     """By selector."""
+    included: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The TXT records of the domains that SPF refers to."""
 
 
 async def lookup(domain: str, selectors: Sequence[str], server: tuple[str, int] | None = None) -> Records:
@@ -59,6 +61,27 @@ async def lookup(domain: str, selectors: Sequence[str], server: tuple[str, int] 
     Raises:
         Unavailable: the DNS does not answer.
     """
+    ask = _asking(server)
+    txt = await ask(domain, "TXT")
+    return Records(
+        await ask(domain, "MX"),
+        txt,
+        await ask(f"_dmarc.{domain}", "TXT"),
+        {selector: await ask(f"{selector}._domainkey.{domain}", "TXT") for selector in selectors},
+        await _included(ask, txt),
+    )
+
+
+async def keys(source: bytes, server: tuple[str, int] | None = None) -> dict[str, list[str]]:
+    """The TXT records of the keys that a letter's signatures name, by that name; raises Unavailable."""
+    ask = _asking(server)
+    return {one.name: await ask(one.name, "TXT") for one in verifying.signatures(source) if one.name}
+
+
+_Ask = Callable[[str, str], Awaitable[list[str]]]
+
+
+def _asking(server: tuple[str, int] | None) -> _Ask:
     resolver = dns.asyncresolver.Resolver(configure=server is None)
     if server is not None:
         resolver.nameservers, resolver.port = [server[0]], server[1]
@@ -75,17 +98,23 @@ async def lookup(domain: str, selectors: Sequence[str], server: tuple[str, int] 
             return [b"".join(record.strings).decode("utf-8", "replace") for record in answer]
         return [str(record.exchange).rstrip(".") for record in answer]
 
-    return Records(
-        await ask(domain, "MX"),
-        await ask(domain, "TXT"),
-        await ask(f"_dmarc.{domain}", "TXT"),
-        {selector: await ask(f"{selector}._domainkey.{domain}", "TXT") for selector in selectors},
-    )
+    return ask
+
+
+async def _included(ask: _Ask, txt: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    waiting = [name for record in spf.records(txt) for name in spf.referred(record)]
+    while waiting and len(found) < _FOLLOWED:
+        name = waiting.pop(0)
+        if name not in found:
+            found[name] = await ask(name, "TXT")
+            waiting += [other for record in spf.records(found[name]) for other in spf.referred(record)]
+    return found
 
 
 def of_records(domain: str, records: Records) -> list[Finding]:
     """What a domain's records mean for its letters."""
-    return [*_mx(domain, records.mx), *_spf(records.txt), *_dkim(domain, records.dkim), *_dmarc(domain, records.dmarc)]
+    return [*_mx(domain, records.mx), *_spf(records), *_dkim(domain, records.dkim), *_dmarc(domain, records.dmarc)]
 
 
 def _mx(domain: str, mx: Sequence[str]) -> list[Finding]:
@@ -95,23 +124,30 @@ def _mx(domain: str, mx: Sequence[str]) -> list[Finding]:
     return [Finding("MX", "ok", f"mail goes to {', '.join(sorted(mx))}")]
 
 
-def _spf(txt: Sequence[str]) -> list[Finding]:
-    found = [one for one in txt if one.lower().split(" ")[0] == "v=spf1"]
+def _spf(records: Records) -> list[Finding]:
+    found = spf.records(records.txt)
     if not found:
         return [Finding("SPF", "problem", "there is no SPF record", 'publish TXT "v=spf1 include:… ~all"')]
     if len(found) > 1:
         return [Finding("SPF", "problem", f"there are {len(found)} SPF records, so none counts", "merge them into one")]
-    terms = found[0].split()[1:]
-    asked = sum(1 for term in terms if _LOOKING_UP.match(term))
+    return [_spf_record(found[0], records.included)]
+
+
+def _spf_record(record: str, included: Mapping[str, Sequence[str]]) -> Finding:
+    asked, without = spf.cost(record, included)
+    if without:
+        words = f"SPF refers to {', '.join(without[:3])}, which has no SPF record, so none of it counts"
+        return Finding("SPF", "problem", words, "take out what refers to it")
+    if asked > spf.LOOKUPS:
+        words = f"SPF asks the DNS {asked} times, what it includes counted in, and receivers stop at {spf.LOOKUPS}"
+        return Finding("SPF", "problem", words, "write networks (ip4:…) in the place of include:")
+    terms = record.split()[1:]
     last = terms[-1].lower() if terms else ""
-    if asked > SPF_LOOKUPS:
-        words = f"SPF asks the DNS {asked} times, and receivers stop at {SPF_LOOKUPS}"
-        return [Finding("SPF", "problem", words, "write networks (ip4:…) in the place of include:")]
     if last in ("+all", "all"):
-        return [Finding("SPF", "problem", "SPF lets everybody send for the domain", "end it with ~all or -all")]
+        return Finding("SPF", "problem", "SPF lets everybody send for the domain", "end it with ~all or -all")
     if not (last.endswith("all") or last.startswith("redirect=")):
-        return [Finding("SPF", "warning", "SPF does not say what of all the others", "end it with ~all or -all")]
-    return [Finding("SPF", "ok", found[0][:200])]
+        return Finding("SPF", "warning", "SPF does not say what of all the others", "end it with ~all or -all")
+    return Finding("SPF", "ok", record[:200])
 
 
 def _dkim(domain: str, keys: dict[str, Sequence[str]]) -> list[Finding]:
@@ -121,7 +157,7 @@ def _dkim(domain: str, keys: dict[str, Sequence[str]]) -> list[Finding]:
     found = []
     for selector, records in keys.items():
         about, where = f"DKIM {selector}", f"{selector}._domainkey.{domain}"
-        tags = [_tags(one) for one in records if "p=" in one]
+        tags = [verifying.tags(one) for one in records if "p=" in one]
         if not tags:
             found.append(Finding(about, "problem", f"there is no key at {where}", "publish what dkim-key printed"))
         elif not tags[0].get("p"):
@@ -139,7 +175,7 @@ def _dmarc(domain: str, records: Sequence[str]) -> list[Finding]:
         words = "there is no DMARC record" if not found else "there are several DMARC records, so none counts"
         mend = f'publish at _dmarc.{domain} TXT "v=DMARC1; p=none; rua=mailto:…"; big receivers want one'
         return [Finding("DMARC", "problem", words, mend)]
-    tags = _tags(found[0])
+    tags = verifying.tags(found[0])
     if tags.get("p", "").lower() not in ("none", "quarantine", "reject"):
         return [Finding("DMARC", "problem", "DMARC has no policy", "add p=none, quarantine or reject")]
     if tags["p"].lower() == "none":
@@ -150,22 +186,34 @@ def _dmarc(domain: str, records: Sequence[str]) -> list[Finding]:
     return [Finding("DMARC", "ok", found[0][:200])]
 
 
-def _tags(record: str) -> dict[str, str]:
-    pairs = (part.partition("=") for part in record.split(";"))
-    return {name.strip().lower(): "".join(value.split()) for name, _, value in pairs if name.strip()}
-
-
 # A letter
 
 
 def of_letter(source: bytes) -> list[Finding]:
     """What a letter's bytes (a file .eml) have that keeps it out of inboxes, or makes it worse there."""
-    message = message_from_bytes(source, policy=policy.default)
-    html, text = _body(message, "html"), _body(message, "plain")
+    message = letters.parse(source)
+    if message is None:
+        return [Finding("letter", "problem", "it is nested too deeply to be read", "send parts that hold no letters")]
+    html, text = letters.content(message, "html"), letters.content(message, "plain")
     found = [*_headers(message), *_unsubscribing(message, html), *_size(html)]
     if html and not text:
         found.append(Finding("text", "warning", "there is no plain text beside the HTML", "add a part --- text"))
     return found + of_html(html)
+
+
+def of_signatures(source: bytes, found: Mapping[str, Sequence[str]]) -> list[Finding]:
+    """Whether a letter's signatures hold, by the records of their keys (see `keys`)."""
+    told = []
+    for one in verifying.signatures(source):
+        about = f"DKIM {one.tags.get('s', '?')}"
+        if not one.name:
+            told.append(Finding(about, "problem", "the signature names no key", "it needs d= and s="))
+        elif why := verifying.fault(source, one, found.get(one.name, ())):
+            mend = "compare the letter as it left with what came; something on the way may change letters"
+            told.append(Finding(about, "problem", f"the signature of {one.tags['d']} does not hold: {why}", mend))
+        else:
+            told.append(Finding(about, "ok", f"the signature of {one.tags['d']} holds"))
+    return told
 
 
 def of_template(html: str, text: str) -> list[Finding]:
@@ -204,28 +252,28 @@ def of_html(html: str) -> list[Finding]:
     return found
 
 
-def _headers(message: EmailMessage) -> list[Finding]:
+def _headers(message: Message) -> list[Finding]:
     found = [
         Finding("headers", "problem", f"{name} is missing", "every letter needs it")
         for name in ("From", "Date", "Message-ID", "Subject")
-        if not message[name]
+        if not letters.header(message, name)
     ]
     if len(message.get_all("From", [])) > 1:
         found.append(Finding("headers", "problem", "there are several From headers", "write one"))
-    if not message["DKIM-Signature"]:
+    if not letters.header(message, "DKIM-Signature"):
         found.append(Finding("DKIM", "warning", "the letter is not signed", "set dkim_key on the provider"))
-    subject = str(message["Subject"] or "")
+    subject = letters.header(message, "Subject")
     if len(subject) > 78:
         found.append(Finding("subject", "warning", f"the subject has {len(subject)} characters", "telephones show 40"))
     return found
 
 
-def _unsubscribing(message: EmailMessage, html: str) -> list[Finding]:
-    if not message["List-Unsubscribe"]:
+def _unsubscribing(message: Message, html: str) -> list[Finding]:
+    if not letters.header(message, "List-Unsubscribe"):
         mend = "marketing needs it (RFC 8058); Kaskad adds it to every purpose but transactional"
         return [Finding("unsubscribe", "problem", "there is no List-Unsubscribe header", mend)]
     found = []
-    if "one-click" not in str(message["List-Unsubscribe-Post"] or "").lower():
+    if "one-click" not in letters.header(message, "List-Unsubscribe-Post").lower():
         found.append(Finding("unsubscribe", "problem", "unsubscribing takes more than one click", "see RFC 8058"))
     if html and "/u/" not in html and "unsubscribe" not in html.lower() and "отписаться" not in html.lower():
         mend = "add {{ unsubscribe_url }}"
@@ -239,12 +287,6 @@ def _size(html: str) -> list[Finding]:
         words = f"the HTML has {size // 1024} KB; Gmail cuts it at 102 and hides the rest"
         return [Finding("size", "problem", words, "shorten it; the unsubscribe link is what gets lost")]
     return [Finding("size", "ok", f"the HTML has {size // 1024} KB")] if html else []
-
-
-def _body(message: EmailMessage, kind: Literal["html", "plain"]) -> str:
-    part = message.get_body((kind,))
-    payload = part.get_payload(decode=True) if part is not None else None
-    return payload.decode("utf-8", "replace") if isinstance(payload, bytes) else ""
 
 
 class _Page(HTMLParser):

@@ -14,7 +14,7 @@ from rich.markup import escape
 from channels import compilation
 from channels.email import checking, dkim
 from core import cli
-from core.errors import Conflict, InvalidInput
+from core.errors import Conflict, InvalidInput, Unavailable
 
 _LETTER_LIMIT = 30_000_000
 
@@ -33,8 +33,8 @@ def check(
     resolver: Annotated[str | None, typer.Option(help="HOST:PORT of a DNS server; the system's if not given.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
-    """Say what keeps letters out of inboxes: SPF, DKIM, DMARC and MX of a domain; headers, size, links and images of a
-    letter. Exits with 1 if something has to be mended."""
+    """Say what keeps letters out of inboxes: SPF, DKIM, DMARC and MX of a domain; signatures, headers, size, links
+    and images of a letter. Exits with 1 if something has to be mended."""
     with cli.plain_errors():
         found = _findings(what, selector or [], resolver)
     if json:
@@ -49,24 +49,31 @@ def check(
 
 
 def _findings(what: str, selectors: list[str], resolver: str | None) -> list[checking.Finding]:
+    host, _, port = (resolver or "").rpartition(":")
+    if resolver and not (host and port.isdecimal()):
+        raise InvalidInput("--resolver is HOST:PORT")
+    server = (host, int(port)) if resolver else None
     file = Path(what)
     if file.is_file():
         source = file.read_bytes()
         if len(source) > _LETTER_LIMIT:
             raise InvalidInput(f"{what} has more than {_LETTER_LIMIT // 1_000_000} MB")
         if file.suffix == ".eml":
-            return checking.of_letter(source)
+            return [*checking.of_letter(source), *_signatures(source, server)]
         parsed = compilation.parse(source, file.name)
         compiled = compilation.compile_source(parsed, compilation.check(parsed))
         return checking.of_template(compiled.html, compiled.text)
     if "/" in what or not re.fullmatch(r"[\w-]+(\.[\w-]+)+", what):
         raise InvalidInput(f"there is no file {what}, and it is no domain")
-    host, _, port = (resolver or "").rpartition(":")
-    if resolver and not (host and port.isdecimal()):
-        raise InvalidInput("--resolver is HOST:PORT")
     domain = what.lower() if what.isascii() else idna.encode(what, uts46=True).decode()
-    server = (host, int(port)) if resolver else None
     return checking.of_records(domain, asyncio.run(checking.lookup(domain, selectors, server)))
+
+
+def _signatures(source: bytes, server: tuple[str, int] | None) -> list[checking.Finding]:
+    try:
+        return checking.of_signatures(source, asyncio.run(checking.keys(source, server)))
+    except Unavailable as error:
+        return [checking.Finding("DKIM", "warning", f"signatures were not verified: {error}", "try again online")]
 
 
 @app.command("dkim-key")

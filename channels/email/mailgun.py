@@ -108,7 +108,7 @@ async def read_webhook(url: str, hook: Hook) -> list[Report]:
     """See `ReportParser`."""
     try:
         data = mapping(json.loads(hook.body))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"a webhook that is no JSON: {error}") from error
     key = VendorUrl.of(url, "api.mailgun.net", OPTIONS).options.get("webhook_key", "")
     _verify(key, mapping(data.get("signature")), hook.received_at)
@@ -118,8 +118,14 @@ async def read_webhook(url: str, hook: Hook) -> list[Report]:
     return [] if event["event"] == "accepted" else [_report(event, hook.received_at)]
 
 
+def token_of(hook: Hook) -> str:
+    """What its signature is made of, once it was verified; see `Scheme.token`."""
+    return text(mapping(mapping(json.loads(hook.body)).get("signature")).get("token"))
+
+
 def _verify(key: str, signature: Any, at: datetime) -> None:
-    """HMAC-SHA256 of timestamp and token. It does not cover the body, so the timestamp must be young."""
+    """HMAC-SHA256 of timestamp and token. It does not cover the body, so the timestamp must be young, and the token
+    comes with one body only (`token_of`)."""
     stamp, token = text(signature.get("timestamp")), text(signature.get("token"))
     expected = hmac.new(key.encode(), (stamp + token).encode(), hashlib.sha256).hexdigest()
     given = text(signature.get("signature"))

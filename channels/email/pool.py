@@ -25,6 +25,7 @@ class Pool:
     def __init__(self, settings: SmtpSettings) -> None:
         self._settings = settings
         self._free = asyncio.Semaphore(settings.options.connections)
+        self._lent = 0
         self._idle: deque[Conversation] = deque()
         self._reaper: asyncio.TimerHandle | None = None
         self._leaving: set[asyncio.Task[None]] = set()
@@ -40,20 +41,30 @@ class Pool:
             Unavailable: it does not answer now.
         """
         async with self._free:
-            conversation = None if fresh else self._take_idle()
-            if conversation is None:
-                conversation = await self.connect()
+            self._lent += 1
             try:
-                yield conversation
-            except BaseException:
-                self._drop(conversation)
-                raise
+                conversation = None if fresh else self._take_idle()
+                if conversation is None:
+                    self._make_room()
+                    conversation = await self.connect()
+                try:
+                    yield conversation
+                except BaseException:
+                    self._drop(conversation)
+                    raise
+            finally:
+                self._lent -= 1
             self._give_back(conversation)
 
     @property
     def has_idle(self) -> bool:
         """Whether a conversation lies ready."""
         return any(conversation.usable for conversation in self._idle)
+
+    def _make_room(self) -> None:
+        """Close idle conversations, the oldest first, until a new one is within the limit."""
+        while self._idle and self._lent + len(self._idle) > self._settings.options.connections:
+            self._drop(self._idle.popleft())
 
     def _take_idle(self) -> Conversation | None:
         while self._idle:

@@ -129,7 +129,7 @@ async def read_webhook(url: str, hook: Hook) -> list[Report]:
     _verify(VendorUrl.of(url, "api.postmarkapp.com", OPTIONS).options.get("webhook_password", ""), hook)
     try:
         event = json.loads(hook.body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"a webhook that is no JSON: {error}") from error
     if not isinstance(event, dict) or "RecordType" not in event:
         raise InvalidInput("Postmark sends an object with a RecordType")

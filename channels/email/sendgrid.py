@@ -125,7 +125,7 @@ async def read_webhook(url: str, hook: Hook) -> list[Report]:
     _verify(VendorUrl.of(url, "api.sendgrid.com", OPTIONS).options.get("webhook_key", ""), hook)
     try:
         events = json.loads(hook.body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"a webhook that is no JSON: {error}") from error
     if not isinstance(events, list):
         raise InvalidInput(Problem("SendGrid sends a list of events", "is this its event webhook?"))

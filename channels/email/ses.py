@@ -141,7 +141,7 @@ async def read_webhook(url: str, hook: Hook) -> list[Report]:
         return []
     try:
         event = mapping(json.loads(told))
-    except ValueError:
+    except (ValueError, RecursionError):
         return []  # SES greets a new topic with a sentence
     if not event.get("mail"):
         return []

@@ -9,7 +9,6 @@ Options follow as a query: `?connections=20&timeout=30`; `dkim_key` may be given
 
 import ssl
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -17,6 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from channels.email.dkim import DkimSettings, Signer
+from core.addresses import is_loopback
 from core.errors import InvalidInput, Misconfigured, Problem
 
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
@@ -85,7 +85,7 @@ class SmtpSettings:
         return made
 
     def _refuse_naked_password(self) -> None:
-        allowed = self.options.plain_password == "yes" or _is_loopback(self.host)  # noqa: S105 - a word
+        allowed = self.options.plain_password == "yes" or is_loopback(self.host)  # noqa: S105 - a word
         if self.user and self.scheme == "smtp" and not allowed:
             raise InvalidInput(
                 "the password would travel unencrypted: use smtp+starttls:// or smtps://, "
@@ -146,10 +146,3 @@ def _options(query: str) -> Options:
         raise InvalidInput(
             *[Problem(problem["msg"], known, path=f"SMTP URL, {problem['loc'][0]}") for problem in problems]
         ) from None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -200,11 +200,15 @@ class SmtpProvider:
             built = mime.build(letter, at)
             sender = self._return_path or letter.return_path or built.sender.spec
             envelope = Envelope(sender, built.recipient.spec, built.needs_utf8)
+            drafts = self._signer.draft(built.fields, built.body, at) if self._signer else []
+            return _Job(index, envelope, built.head(), _stuffed(built.body), drafts)
         except InvalidInput as error:
-            batch.settle(index, Receipt(Outcome.REJECTED, reason=str(error)))
-            return None
-        drafts = self._signer.draft(built.fields, built.body, at) if self._signer else []
-        return _Job(index, envelope, built.head(), _stuffed(built.body), drafts)
+            why = str(error)
+        except Exception as error:  # noqa: BLE001 - one letter's defect, logged and in its receipt
+            _log.exception("letter_not_made", server=str(self._settings), message=str(batch.letters[index].message_id))
+            why = f"the letter cannot be made: {type(error).__name__}: {error}"
+        batch.settle(index, Receipt(Outcome.REJECTED, reason=why))
+        return None
 
     async def _sign(self, jobs: Sequence[_Job]) -> None:
         if self._threads is not None:

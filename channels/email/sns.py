@@ -21,6 +21,8 @@ from core.errors import InvalidInput, Unavailable
 
 Fetch = Callable[[str], Awaitable[bytes]]
 _HOST = re.compile(r"sns\.[a-z0-9-]{3,30}\.amazonaws\.com(?:\.cn)?")
+_CERTIFICATE = re.compile(r"/SimpleNotificationService-[0-9a-f]{32}\.pem")
+"""Where SNS keeps certificates. Its other addresses give back what anybody has put there."""
 _SIGNED = {
     "Notification": ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"),
     "SubscriptionConfirmation": ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"),
@@ -54,7 +56,7 @@ class Sns:
     def __init__(self, fetch: Fetch = fetch) -> None:
         """`fetch` gets certificates and confirms subscriptions."""
         self._fetch = fetch
-        self._keys: OrderedDict[str, rsa.RSAPublicKey] = OrderedDict()
+        self._certificates: OrderedDict[str, x509.Certificate] = OrderedDict()
 
     async def notification(self, body: bytes, topic: str, received_at: datetime) -> str | None:
         """The text of a notification; None of a message that is about the subscription itself.
@@ -68,42 +70,60 @@ class Sns:
         message = _read(body)
         if not topic or message["TopicArn"] != topic:
             raise Forged(f"a message of the topic {message['TopicArn']!r}; the provider's option `topic` names another")
-        await self._verify(message)
+        await self._verify(message, received_at)
         if abs(received_at - moment(message.get("Timestamp"), datetime.min.replace(tzinfo=UTC))) > _OLDEST:
             raise Forged("the message is too old")
         if message["Type"] == "SubscriptionConfirmation":
             await self._fetch(_of_sns(message["SubscribeURL"]))
         return message["Message"] if message["Type"] == "Notification" else None
 
-    async def _verify(self, message: dict[str, str]) -> None:
+    async def _verify(self, message: dict[str, str], at: datetime) -> None:
         hashed = {"1": SHA1, "2": SHA256}.get(message.get("SignatureVersion", ""))
         if hashed is None:
             raise Forged("a signature of a version that is not known")
         lines = [f"{name}\n{message[name]}\n" for name in _SIGNED[message["Type"]] if name in message]
-        key = await self._key(_of_sns(message.get("SigningCertURL", "")))
+        key = await self._key(_certificate_url(message.get("SigningCertURL", "")), at)
         try:
             signature = b64decode(message.get("Signature", ""), validate=True)
             key.verify(signature, "".join(lines).encode(), padding.PKCS1v15(), hashed())
         except (InvalidSignature, ValueError) as error:
             raise Forged("the message's signature does not hold") from error
 
-    async def _key(self, url: str) -> rsa.RSAPublicKey:
-        if url not in self._keys:
+    async def _key(self, url: str, at: datetime) -> rsa.RSAPublicKey:
+        certificate = await self._certificate(url)
+        if not certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc:
+            raise Forged("the certificate is not valid at this time")
+        key = certificate.public_key()
+        if not isinstance(key, rsa.RSAPublicKey):
+            raise Forged("the certificate is not for RSA")
+        return key
+
+    async def _certificate(self, url: str) -> x509.Certificate:
+        if url not in self._certificates:
+            pem = await self._fetch(url)
             try:
-                key = x509.load_pem_x509_certificate(await self._fetch(url)).public_key()
+                self._certificates[url] = x509.load_pem_x509_certificate(pem)
             except ValueError as error:
                 raise Forged("the certificate is none") from error
-            if not isinstance(key, rsa.RSAPublicKey):
-                raise Forged("the certificate is not for RSA")
-            self._keys[url] = key
-            if len(self._keys) > _KEPT:
-                self._keys.popitem(last=False)
-        return self._keys[url]
+            if len(self._certificates) > _KEPT:
+                self._certificates.popitem(last=False)
+        return self._certificates[url]
+
+
+def _certificate_url(url: str) -> str:
+    """The address of a certificate, if Amazon alone can have put one there."""
+    parts = urlsplit(_of_sns(url))
+    if not _CERTIFICATE.fullmatch(parts.path) or parts.query or parts.fragment:
+        raise Forged("an address at which SNS keeps no certificate")
+    return url
 
 
 def _of_sns(url: str) -> str:
-    """An address, if it is Amazon's; a certificate from anywhere else proves nothing."""
-    parts = urlsplit(url)
+    """An address, if it is Amazon's."""
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise Forged("an address that cannot be read") from error
     if parts.scheme != "https" or not _HOST.fullmatch(parts.netloc):
         raise Forged("an address that is not of SNS")
     return url
@@ -112,7 +132,7 @@ def _of_sns(url: str) -> str:
 def _read(body: bytes) -> dict[str, str]:
     try:
         data: Any = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"a webhook that is no JSON: {error}") from error
     wanted = ("Type", "TopicArn", "Message")
     if not isinstance(data, dict) or not all(isinstance(data.get(name), str) for name in wanted):

@@ -94,7 +94,7 @@ class UniSenderGo:
     def accepted(self, answer: Answer) -> str | None:
         """`{"status": "success", "job_id": …, "emails": […]}`."""
         data = mapping(answer.json())
-        failed = set(mapping(data.get("failed_emails")).values()) - {"duplicate"}
+        failed = {text(word) for word in mapping(data.get("failed_emails")).values()} - {"duplicate"}
         good = data.get("status") == "success" and not failed
         return text(data.get("job_id")) or None if good else None
 
@@ -130,7 +130,7 @@ async def read_webhook(url: str, hook: Hook) -> list[Report]:
     """See `ReportParser`."""
     try:
         data = mapping(json.loads(hook.body))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"a webhook that is no JSON: {error}") from error
     _verify(VendorUrl.of(url, _HOST, OPTIONS).key, text(data.get("auth")), hook.body)
     users = data.get("events_by_user")

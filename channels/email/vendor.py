@@ -6,18 +6,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 from uuid import UUID
 
 import httpx
 import prometheus_client
+import structlog
 
 from channels.provider import Letter, Outcome, Receipt
+from core.addresses import is_loopback
 from core.clock import now
 from core.errors import InvalidInput, Misconfigured, Problem, Unavailable
+from core.wire import retry_after
 
 METADATA = "kaskad"
 """The name under which vendors keep our message id and give it back in their webhooks."""
@@ -25,6 +26,7 @@ SOON = timedelta(minutes=1)
 LATER = timedelta(minutes=5)
 _LONGEST_WAIT = timedelta(hours=1)
 _ANSWER_LIMIT = 200_000
+_log = structlog.get_logger()
 _RECEIPTS = prometheus_client.Counter("kaskad_vendor_receipts", "Letters handed to HTTP APIs", ["vendor", "outcome"])
 
 
@@ -69,7 +71,7 @@ class VendorUrl:
             raise InvalidInput(Problem(f"{parts.scheme}:// needs a key", f"{parts.scheme}://KEY@{host}"))
         where = parts.hostname or host
         plain = given.get("tls") == "no"
-        if plain and not _is_loopback(where):
+        if plain and not is_loopback(where):
             raise InvalidInput("the key would travel unencrypted: tls=no is for this machine only")
         made = cls(
             parts.scheme,
@@ -122,7 +124,7 @@ class Answer:
         """The body as JSON; None if it is none."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
 
@@ -186,23 +188,43 @@ class VendorProvider:
 
     async def _send(self, letter: Letter) -> Receipt:
         async with self._slots:
-            try:
-                call = self._vendor.build(letter, now())
-            except InvalidInput as error:
-                return Receipt(Outcome.REJECTED, reason=str(error))
+            call = self._built(letter)
+            if isinstance(call, Receipt):
+                return call
             try:
                 answer = await self._call(call)
             except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
                 return Receipt(Outcome.DEFERRED, reason=_words(error), retry_after=SOON)
             except (httpx.HTTPError, TimeoutError, _TooMuch) as error:
                 return Receipt(Outcome.UNKNOWN, reason=f"{_words(error)}, after the letter had left")
-        return receipt_of(self._vendor, answer)
+        return self._understood(answer)
+
+    def _built(self, letter: Letter) -> Call | Receipt:
+        """The call; or what becomes of a letter that cannot be made into one."""
+        try:
+            return self._vendor.build(letter, now())
+        except InvalidInput as error:
+            return Receipt(Outcome.REJECTED, reason=str(error))
+        except Exception as error:  # noqa: BLE001 - one letter's defect, logged and in its receipt
+            # A defect over one letter is that letter's affair: the others of the batch are under way.
+            _log.exception("letter_not_made", vendor=self._vendor.name, message=str(letter.message_id))
+            return Receipt(Outcome.REJECTED, reason=f"the letter cannot be made: {type(error).__name__}: {error}")
+
+    def _understood(self, answer: Answer) -> Receipt:
+        try:
+            return receipt_of(self._vendor, answer)
+        except Exception:  # noqa: BLE001 - one letter's defect, logged and in its receipt
+            _log.exception("answer_not_understood", vendor=self._vendor.name, answer=_said(answer))
+            return Receipt(Outcome.UNKNOWN, reason=f"an answer that nobody understands: {_said(answer)}")
 
     async def _call(self, call: Call) -> Answer:
         if self._client is None:
             limits = httpx.Limits(max_connections=self._width, max_keepalive_connections=self._width)
+            # Connecting and encrypting have to fail before the time for the whole call is over: by their errors it is
+            # told that nothing has left.
+            timeout = httpx.Timeout(self._timeout, connect=self._timeout / 3)
             # No proxy from the environment: the letters are not its business.
-            self._client = httpx.AsyncClient(trust_env=False, limits=limits, timeout=self._timeout)
+            self._client = httpx.AsyncClient(trust_env=False, limits=limits, timeout=timeout)
         async with asyncio.timeout(self._timeout):
             request = self._client.stream(call.method, call.url, headers=dict(call.headers), content=call.body)
             async with request as response:
@@ -241,7 +263,7 @@ def refusal(answer: Answer, words: str, named: bool = False) -> Receipt:
     reason = f"{answer.status} {words}".strip()
     match answer.status:
         case 429 | 503:
-            return Receipt(Outcome.DEFERRED, reason=reason, retry_after=retry_after(answer))
+            return Receipt(Outcome.DEFERRED, reason=reason, retry_after=_wait(answer))
         case 401 | 403 | 404:
             # Key, permission or address of the API: the operator has to act, and the letter is not to blame.
             return Receipt(Outcome.DEFERRED, reason=reason, retry_after=LATER)
@@ -250,23 +272,14 @@ def refusal(answer: Answer, words: str, named: bool = False) -> Receipt:
         case status if 400 <= status < 500:
             return Receipt(Outcome.REJECTED, reason=reason)
         case status if status >= 500 and named:
-            return Receipt(Outcome.DEFERRED, reason=reason, retry_after=retry_after(answer))
+            return Receipt(Outcome.DEFERRED, reason=reason, retry_after=_wait(answer))
     return Receipt(Outcome.UNKNOWN, reason=reason)
 
 
-def retry_after(answer: Answer, default: timedelta = SOON) -> timedelta:
-    """`Retry-After` (RFC 9110, section 10.2.3) in seconds or as a date, at most an hour."""
-    value = answer.headers.get("retry-after", "")
-    try:
-        wait = timedelta(seconds=float(value)) if value.replace(".", "", 1).isdigit() else _until(value)
-    except (ValueError, OverflowError):
-        return default
-    return min(max(wait, timedelta(seconds=1)), _LONGEST_WAIT)
-
-
-def _until(value: str) -> timedelta:
-    at = parsedate_to_datetime(value)
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)) - now()
+def _wait(answer: Answer) -> timedelta:
+    """What `Retry-After` says, from a second to an hour."""
+    asked = retry_after(answer.headers)
+    return SOON if asked is None else min(max(asked, timedelta(seconds=1)), _LONGEST_WAIT)
 
 
 def our_id(value: object) -> UUID | None:
@@ -304,10 +317,3 @@ def _said(answer: Answer) -> str:
 
 def _words(error: Exception) -> str:
     return str(error) or error.__doc__ or type(error).__name__
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

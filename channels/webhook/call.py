@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
@@ -59,6 +60,8 @@ def read(document: Document, body: str, line: int, problems: list[Problem]) -> d
     if not isinstance(url, str) or not _URL.fullmatch(url):
         mend = "write url: https://…, with {{ … }} behind the host only"
         problems.append(document.problem(("url",), "a webhook needs an address", mend))
+    elif not _has_host(url):
+        problems.append(document.problem(("url",), f"{url} names no host that can be called", "url: https://…"))
     if method not in METHODS:
         problems.append(document.problem(("method",), f"{method} is no method", did_you_mean(str(method), METHODS)))
     if not isinstance(headers, dict):
@@ -81,6 +84,18 @@ def read(document: Document, body: str, line: int, problems: list[Problem]) -> d
             mend = 'values stand in its texts: {"order": "{{ event.order_id }}"}'
             problems.append(Problem(f"the body is no JSON: {error}", mend, document.file, line, 1))
     return {"url": url, "method": method, "headers": headers, "body": content}
+
+
+def _has_host(url: str) -> bool:
+    """Whether the host can be looked up: its labels have 1 to 63 characters (RFC 1035, section 2.3.4)."""
+    try:
+        parts = urlsplit(url.split("{", 1)[0])
+        host = parts.hostname or ""
+        if parts.port != 0 and ":" not in host:
+            host.encode("idna")
+    except ValueError:
+        return False
+    return bool(host)
 
 
 def texts(call: Mapping[str, Any]) -> Iterator[str]:

@@ -6,17 +6,20 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import structlog
+
 from channels.keys import webhook_key
 from channels.provider import Outcome, Receipt
 from channels.webhook.call import WebhookMessage
 from core.clock import now
 from core.errors import InvalidInput, Misconfigured, Problem, Unavailable
-from core.outbound import Answer, Caller, NoAnswer, Refused, signature
+from core.outbound import Answer, Caller, NoAnswer, Refused, Unreached, signature
 from core.settings import Settings
-from core.wire import Lost
+from core.wire import retry_after
 
+_log = structlog.get_logger()
 _LATER = frozenset({408, 425, 429})
-_LONGEST_WAIT = 3600.0
+_LONGEST_WAIT = timedelta(hours=1)
 _OPTIONS: dict[str, tuple[float, float, float]] = {"timeout": (10.0, 0.1, 60.0), "at_once": (50.0, 1.0, 200.0)}
 """Default, least and most."""
 
@@ -61,13 +64,19 @@ class WebhookProvider:
             "idempotency-key": number,
         }
         async with self._gate:
-            headers["kaskad-signature"] = signature(self._key, call.body, now().timestamp())
             try:
+                headers["kaskad-signature"] = signature(self._key, call.body, now().timestamp())
                 answer = await self._caller.call(call.method, call.url, headers, call.body or None, self._timeout)
             except Refused as error:
                 return Receipt(Outcome.REJECTED, reason=str(error))
+            except Unreached as error:
+                return Receipt(Outcome.DEFERRED, reason=str(error))
             except NoAnswer as error:
-                return Receipt(_taken(error), reason=str(error))
+                return Receipt(Outcome.UNKNOWN, reason=str(error))
+            except Exception as error:  # noqa: BLE001 - one message's defect, logged and in its receipt
+                # A defect over one message is that message's affair: the others of the batch are under way.
+                _log.exception("webhook_failed", message=number)
+                return Receipt(Outcome.UNKNOWN, reason=f"{type(error).__name__}: {error}")
         return judged(answer)
 
 
@@ -77,21 +86,13 @@ def judged(answer: Answer) -> Receipt:
         return Receipt(Outcome.ACCEPTED)
     reason = f"status {answer.status}"
     if answer.status in _LATER or answer.status >= 500:
-        return Receipt(Outcome.DEFERRED, reason=reason, retry_after=_retry_after(answer))
+        return Receipt(Outcome.DEFERRED, reason=reason, retry_after=_wait(answer))
     return Receipt(Outcome.REJECTED, reason=reason)
 
 
-def _retry_after(answer: Answer) -> timedelta | None:
-    asked = answer.headers.get("retry-after", "")
-    if not (asked.isascii() and asked.isdecimal() and len(asked) < 8):
-        return None
-    return timedelta(seconds=min(float(asked), _LONGEST_WAIT))
-
-
-def _taken(error: NoAnswer) -> Outcome:
-    """Whether the other side may have it: not, if there was no connection at all."""
-    before = isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, Lost)
-    return Outcome.DEFERRED if before else Outcome.UNKNOWN
+def _wait(answer: Answer) -> timedelta | None:
+    asked = retry_after(answer.headers)
+    return None if asked is None else min(asked, _LONGEST_WAIT)
 
 
 def open_webhook(url: str, settings: Settings) -> WebhookProvider:

@@ -19,8 +19,9 @@ from sqlalchemy import select
 from contacts import attributes, sheets
 from contacts.columns import SAMPLE, Column, Options, plan
 from contacts.importing.job import Job, Taken, begin
-from contacts.importing.rejects import Reject, read_rejects
+from contacts.importing.rejects import COLUMNS, Reject, read_rejects, remembered
 from contacts.importing.running import Progress, Run
+from contacts.rejects import RejectsFile, beside
 from core.clock import now
 from core.database import Database
 from core.documents import did_you_mean
@@ -28,7 +29,7 @@ from core.errors import Conflict, InvalidInput, Problem
 from core.schema.journeys import journey
 from core.settings import Settings
 
-__all__ = ["CHUNK", "Progress", "Reject", "Report", "import_file", "read_rejects"]
+__all__ = ["CHUNK", "Progress", "Reject", "Report", "import_file", "read_rejects", "remembered"]
 
 CHUNK = 20_000
 
@@ -51,6 +52,8 @@ class Report:
     """The row at which an interrupted import was taken up again."""
     seconds: float = 0.0
     rejects_file: str | None = None
+    id: int | None = None
+    """The import's number; a dry run has none."""
     columns: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -62,6 +65,7 @@ async def import_file(
     settings: Settings | None = None,
     name: str | None = None,
     rejects: Path | None = None,
+    remember: bool = False,
     dry_run: bool = False,
     again: bool = False,
     chunk: int = CHUNK,
@@ -78,7 +82,10 @@ async def import_file(
         options: what its columns mean, as far as their names do not say it.
         settings: limits, and the country of phone numbers without +.
         name: what to call the file, when `path` is only a copy of it.
-        rejects: where bad rows are written; beside the file as FILE.rejects.csv by default.
+        rejects: where bad rows are written; by default beside the file as FILE.rejects.csv, of a dry run as
+            FILE.dry-run.rejects.csv. A file of that name which this import did not write is moved aside.
+        remember: keep bad rows in the database for some days, by the import's number, and write no file. A dry run,
+            which has no number, writes one all the same.
         dry_run: check everything against the database and write nothing but the rejects file.
         again: import a finished (or interrupted) file from its beginning.
         chunk: rows in one transaction.
@@ -87,6 +94,7 @@ async def import_file(
     Raises:
         InvalidInput: the file cannot be read, its columns make no sense, or there is no such journey; nothing was
             imported.
+        Unavailable: the rejects file could not be written; run it again to go on.
         Conflict: another process is importing the same file, or the journey is stopped.
         DatabaseUnavailable: PostgreSQL went away; run it again to go on.
     """
@@ -94,9 +102,12 @@ async def import_file(
     options, settings = options or Options(), settings or Settings()
     if options.enter is not None:
         await _check_journey(database, options.enter)
-    sheet = await asyncio.to_thread(sheets.open_sheet, path, options.encoding, options.delimiter)
+    sheet = await asyncio.to_thread(
+        sheets.open_sheet, path, options.encoding, options.delimiter, settings.workbook_bytes_limit
+    )
     columns = await _columns(database, sheet, options, dry_run)
-    job = Job(sheet, columns, options, settings, chunk, dry_run, rejects or path.with_name(path.name + ".rejects.csv"))
+    file = RejectsFile(rejects or beside(path, dry_run=dry_run), [*COLUMNS, *sheet.header])
+    job = Job(sheet, columns, options, settings, chunk, dry_run, None if remember and not dry_run else file)
     taken = Taken(now()) if dry_run else await begin(database, job, name or path.name, again)
     report = Report(name or path.name, "checked" if dry_run else "finished", resumed_at=taken.position)
     report.columns = [{"column": c.header, "means": c.target or c.role, "type": c.type} for c in columns]
@@ -107,7 +118,9 @@ async def import_file(
     report.rows, report.accepted, report.rejected = taken.position, taken.accepted, taken.rejected
     report.created, report.duplicates = taken.created, taken.duplicates
     report.updated = taken.accepted - taken.created - taken.duplicates
-    report.rejects_file = str(job.rejects) if job.rejects.exists() and taken.rejected else None
+    if job.rejects is not None and job.rejects.path.exists() and taken.rejected:
+        report.rejects_file = str(job.rejects.path)
+    report.id = taken.id or None
     report.seconds = round(time.monotonic() - started, 3)
     return report
 

@@ -5,7 +5,7 @@ from collections import Counter as Counted
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from contacts import identities
+from contacts import belonging, identities
 from contacts.columns import Column
 from contacts.importing.reading import Chunk
 
@@ -37,6 +37,8 @@ class Decided:
     """The contacts of the other rows."""
     attached: list[tuple[str, str, int]]
     """Identities nobody had, with whom they go to."""
+    conflicts: list[belonging.Conflict]
+    """Identities of somebody with another external id, whose they stay."""
     rejects: dict[int, tuple[str, str]]
 
 
@@ -57,30 +59,51 @@ def rows_that_meet(chunk: Chunk, known: dict[identities.Pair, int]) -> set[int]:
 
 
 def decide(
-    chunk: Chunk, known: dict[identities.Pair, int], others: set[int], fresh: Iterator[int], columns: Sequence[Column]
+    chunk: Chunk,
+    known: dict[identities.Pair, int],
+    external_ids: dict[int, set[str]],
+    others: set[int],
+    fresh: Iterator[int],
+    columns: Sequence[Column],
 ) -> Decided:
-    """Give every good row its contact: the one that its identities point to, or a new one."""
+    """Give every good row its contact: the one that its identities point to, or a new one.
+
+    Args:
+        chunk: the rows.
+        known: whose the identities are that somebody has.
+        external_ids: of those contacts.
+        others: the rows that meet a contact or one another.
+        fresh: ids for new contacts.
+        columns: of the file.
+    """
     plain = [n for n in chunk.good if n not in others] if others else chunk.good
     plain_ids = list(itertools.islice(fresh, len(plain)))
-    decided = Decided(plain, plain_ids, {}, [], dict(chunk.rejects))
+    decided = Decided(plain, plain_ids, {}, [], [], dict(chunk.rejects))
     for kind, values in chunk.kinds:
         mine = [values[n] for n in plain]
         pairs = zip(itertools.repeat(kind), mine, plain_ids)
         decided.attached += [pair for pair in pairs if pair[1] is not None] if None in mine else list(pairs)  # type: ignore[arg-type,misc]
     people, owner = decided.people, dict(known)
+    held = {contact_id: set(values) for contact_id, values in external_ids.items()}
     for n in sorted(others):
         pairs_of_row = [(kind, value) for kind, values in chunk.kinds if (value := values[n]) is not None]
-        owners = {owner[pair] for pair in pairs_of_row if pair in owner}
+        elsewhere = belonging.somebody_elses(pairs_of_row, owner, held)
+        own = [pair for pair in pairs_of_row if pair not in elsewhere]
+        owners = {owner[pair] for pair in own if pair in owner}
         if len(owners) > 1:
-            decided.rejects[n] = (columns[0].header, _different(pairs_of_row, owner))
+            decided.rejects[n] = (columns[0].header, _different(own, owner))
             continue
-        contact_id = owners.pop() if owners else next(fresh)
+        is_new = not owners
+        contact_id = next(fresh) if is_new else owners.pop()
         if contact_id not in people:
-            people[contact_id] = Person(contact_id, not any(pair in known for pair in pairs_of_row), [])
-        for pair in pairs_of_row:
-            if pair not in owner:
-                owner[pair] = contact_id
-                decided.attached.append((*pair, contact_id))
+            people[contact_id] = Person(contact_id, is_new, [])
+        for kind, value in own:
+            if (kind, value) not in owner:
+                owner[kind, value] = contact_id
+                decided.attached.append((kind, value, contact_id))
+                if kind == "external_id":
+                    held.setdefault(contact_id, set()).add(value)
+        decided.conflicts += [(contact_id, other, pair) for pair, other in elsewhere.items()]
         _lay_over(people[contact_id], chunk, n)
     return decided
 
@@ -92,6 +115,7 @@ def leave_out(decided: Decided, contact_ids: set[int], reason: str) -> None:
             decided.rejects[n] = ("", reason)
     if contact_ids:
         decided.attached = [one for one in decided.attached if one[2] not in contact_ids]
+        decided.conflicts = [one for one in decided.conflicts if one[0] not in contact_ids]
 
 
 def _different(pairs: Iterable[identities.Pair], owner: dict[identities.Pair, int]) -> str:

@@ -3,13 +3,13 @@
 import hashlib
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
 
 import msgspec
 from sqlalchemy import text
 
 from contacts import sheets
 from contacts.columns import Column, Options
+from contacts.rejects import RejectsFile
 from core.database import Database
 from core.settings import Settings
 
@@ -24,7 +24,8 @@ class Job:
     settings: Settings
     chunk: int
     dry_run: bool
-    rejects: Path
+    rejects: RejectsFile | None
+    """Where rows that are left out go; None for the table."""
 
     @property
     def fingerprint(self) -> str:
@@ -69,6 +70,10 @@ _BEGIN = text(
 
 
 async def begin(database: Database, job: Job, name: str, again: bool) -> Taken:
+    """Find how far earlier runs came."""
     async with database.begin() as connection:
         row = await connection.execute(_BEGIN, {"fingerprint": job.fingerprint, "file": name, "again": again})
-        return Taken(**row.mappings().one())
+        taken = Taken(**row.mappings().one())
+        if not taken.position:
+            await connection.execute(text("delete from import_reject where import_id = :id"), {"id": taken.id})
+        return taken

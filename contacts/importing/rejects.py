@@ -1,15 +1,21 @@
-"""The rejects file: rows that were left out, with line, column and reason."""
+"""Rows that an import left out: in a file beside it or, of uploads, for a few days in a table."""
 
 import csv
 import itertools
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from contacts import sheets
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from contacts.importing.deciding import Decided
 from contacts.importing.reading import Chunk
+from core.errors import NotFound
+
+COLUMNS = ("line", "column", "reason")
+REMEMBERED = 10_000
+"""Rows of one import that the table keeps."""
 
 
 @dataclass(frozen=True)
@@ -21,39 +27,18 @@ class Reject:
     reason: str
     cells: tuple[str, ...] = ()
 
+    @property
+    def row(self) -> tuple[object, ...]:
+        """As a row of the rejects file."""
+        return self.line, self.column, self.reason, *self.cells
+
 
 def rejects_of(chunk: Chunk, decided: Decided) -> list[Reject]:
+    """The rows of a chunk that were left out, in their order."""
     return [
         Reject(chunk.records[n][0], column, reason, tuple(chunk.records[n][1]))
         for n, (column, reason) in sorted(decided.rejects.items())
     ]
-
-
-def append_rejects(path: Path, header: Sequence[str], rejects: Sequence[Reject]) -> None:
-    """Write rejects down, on disk before the chunk is committed; what no commit followed is removed on resuming."""
-    if not rejects:
-        return
-    with path.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        if file.tell() == 0:
-            writer.writerow(["line", "column", "reason", *sheets.defused(header)])
-        for reject in rejects:
-            writer.writerow([reject.line, *sheets.defused([reject.column, reject.reason, *reject.cells])])
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def keep_rejects(path: Path, last_line: int) -> None:
-    """Keep only the rejects up to a line, which are those of chunks that were committed."""
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8", newline="", errors="replace") as file:  # a kill may have torn the last row
-        header, *rows = list(csv.reader(file)) or [[]]
-    kept = [row for row in rows if len(row) > 3 and row[0].isdigit() and int(row[0]) <= last_line]
-    path.unlink()
-    if kept:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([header, *kept])
 
 
 def read_rejects(path: Path, limit: int) -> list[Reject]:
@@ -63,3 +48,44 @@ def read_rejects(path: Path, limit: int) -> list[Reject]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = itertools.islice(csv.reader(file), 1, limit + 1)
         return [Reject(int(row[0]), row[1], row[2], tuple(row[3:])) for row in rows]
+
+
+async def remember(connection: AsyncConnection, import_id: int, before: int, rejects: Sequence[Reject]) -> None:
+    """Keep rejects in the table; `before` of the import were rejected earlier."""
+    kept = rejects[: max(0, REMEMBERED - before)]
+    if kept:
+        await connection.execute(
+            text(
+                'insert into import_reject (import_id, line, "column", reason, cells) '
+                "values (:import, :line, :column, :reason, :cells)"
+            ),
+            [
+                {
+                    "import": import_id,
+                    "line": one.line,
+                    "column": one.column,
+                    "reason": one.reason,
+                    "cells": [*one.cells],
+                }
+                for one in kept
+            ],
+        )
+
+
+async def remembered(connection: AsyncConnection, import_id: int, after: int = 0, limit: int = 1000) -> list[Reject]:
+    """What the table has of an import's rejects, in the order of their lines.
+
+    Raises:
+        NotFound: there is no such import.
+    """
+    found = await connection.execute(text("select from contact_import where id = :id"), {"id": import_id})
+    if found.first() is None:
+        raise NotFound(f"there is no import {import_id}")
+    rows = await connection.execute(
+        text(
+            'select line, "column", reason, cells from import_reject where import_id = :id and line > :after '
+            "order by line limit :limit"
+        ),
+        {"id": import_id, "after": after, "limit": limit},
+    )
+    return [Reject(row.line, row.column, row.reason, tuple(row.cells)) for row in rows]

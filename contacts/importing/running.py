@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contacts.importing.deciding import Decided
 from contacts.importing.job import Job, Taken
 from contacts.importing.reading import Chunk, Reader
-from contacts.importing.rejects import append_rejects, keep_rejects, rejects_of
+from contacts.importing.rejects import Reject, rejects_of, remember
 from contacts.importing.writing import write
 from contacts.profiles import Limits
 from core import eventlog
@@ -71,7 +71,8 @@ class Run:
         while left > 0 and (chunk := self._reader.next(min(left, self._job.chunk))) is not None:
             self._seen.update(_marks(chunk, chunk.good))
             left, line = left - len(chunk.records), chunk.records[-1][0]
-        keep_rejects(self._job.rejects, line)
+        if self._job.rejects is not None:
+            self._job.rejects.open(line, self._taken.rejected)
 
     async def _take_in(self, chunk: Chunk) -> None:
         """One chunk, again as long as somebody else makes the same contacts at the same time."""
@@ -86,14 +87,13 @@ class Run:
         return None
 
     async def _attempt(self, chunk: Chunk) -> None:
-        rejects = self._job.rejects
         try:
             async with self._database.begin() as connection:
                 if not self._job.dry_run:
                     await self._claim(connection)
                 decided = await write(connection, chunk, self._job, self._limits, self._taken)
                 marks, counts = self._count(chunk, decided)
-                await asyncio.to_thread(append_rejects, rejects, self._job.sheet.header, rejects_of(chunk, decided))
+                await self._note(connection, rejects_of(chunk, decided))
                 if self._job.dry_run:
                     raise _Nothing
                 await connection.execute(_SAVE, {"id": self._taken.id, **counts})
@@ -101,11 +101,20 @@ class Run:
                     await _enter(connection, self._job.options.enter, [*decided.plain_ids, *decided.people])
         except _Nothing:
             pass
+        if self._job.rejects is not None:
+            self._job.rejects.confirm()
         for name, value in counts.items():
             setattr(self._taken, name, value)
         self._seen |= marks
         _ROWS.labels("accepted").inc(len(chunk.good))
         _ROWS.labels("rejected").inc(len(decided.rejects))
+
+    async def _note(self, connection: AsyncConnection, rejects: Sequence[Reject]) -> None:
+        """Write down what was left out, before the chunk is committed."""
+        if self._job.rejects is None:
+            await remember(connection, self._taken.id, self._taken.rejected, rejects)
+        else:
+            await asyncio.to_thread(self._job.rejects.append, [one.row for one in rejects])
 
     async def _claim(self, connection: AsyncConnection) -> None:
         """Make sure that nobody else took the chunk in, or is about to."""

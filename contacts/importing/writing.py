@@ -3,13 +3,13 @@
 import csv
 import io
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contacts import companies, identities, optin
+from contacts import belonging, companies, identities, optin
 from contacts.importing.deciding import Decided, Person, decide, leave_out, rows_that_meet
 from contacts.importing.job import Job, Taken
 from contacts.importing.reading import Chunk
@@ -24,7 +24,8 @@ async def write(connection: AsyncConnection, chunk: Chunk, job: Job, limits: Lim
     await _leave_out_erased(connection, chunk)
     known = await _known(connection, chunk)
     others = rows_that_meet(chunk, known)
-    decided = decide(chunk, known, others, await _reserve(connection, len(chunk.good)), job.columns)
+    external_ids = await _external_ids(connection, chunk, known)
+    decided = decide(chunk, known, external_ids, others, await _reserve(connection, len(chunk.good)), job.columns)
     met = [person for person in decided.people.values() if not person.new]
     if met:
         over = await _stage(connection, met, limits)
@@ -32,6 +33,7 @@ async def write(connection: AsyncConnection, chunk: Chunk, job: Job, limits: Lim
         await connection.execute(_UPDATE)
     await _copy(connection, "contact (id, language, time_zone, tags, attributes)", _contacts(chunk, decided))
     await _copy(connection, "identity (kind, value, contact_id)", sorted(decided.attached))
+    await belonging.note_conflicts(connection, decided.conflicts, "import")
     await companies.assign(connection, dict(_members(chunk, decided)))
     if job.options.consents:
         await _write_consents(connection, chunk, decided, job, taken)
@@ -56,6 +58,17 @@ async def _known(connection: AsyncConnection, chunk: Chunk) -> dict[identities.P
     """The contacts behind those identities of the good rows that somebody has."""
     given = [(kind, value) for kind, values in chunk.kinds for n in chunk.good if (value := values[n]) is not None]
     return await identities.lookup(connection, given)
+
+
+async def _external_ids(
+    connection: AsyncConnection, chunk: Chunk, known: Mapping[identities.Pair, int]
+) -> dict[int, set[str]]:
+    """The external ids of the known contacts, if the rows speak of such; nobody gives them others meanwhile."""
+    if not known or all(kind != "external_id" for kind, _ in chunk.kinds):
+        return {}
+    contact_ids = set(known.values())
+    await belonging.lock(connection, contact_ids)
+    return await belonging.external_ids(connection, contact_ids)
 
 
 def _contacts(chunk: Chunk, decided: Decided) -> Iterator[Sequence[object]]:

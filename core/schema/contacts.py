@@ -166,6 +166,19 @@ contact_import = Table(
     moment("finished_at", nullable=True),
 )
 
+import_reject = Table(
+    "import_reject",
+    metadata,
+    Column("import_id", Integer, ForeignKey("contact_import.id", ondelete="CASCADE"), primary_key=True),
+    Column("line", BigInteger, primary_key=True, autoincrement=False),
+    Column("column", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("cells", ARRAY(Text), nullable=False),
+    moment("noted_at", default=True),
+    Index("ix_import_reject_noted_at", "noted_at"),
+    comment="Rows of uploaded files that were left out: for a few days, and so many of an import",
+)
+
 contact_merge = Table(
     "contact_merge",
     metadata,

@@ -61,6 +61,30 @@ split_decision = Table(
     PrimaryKeyConstraint("journey_id", "salt", "arms"),
 )
 
+split_look = Table(
+    "split_look",
+    metadata,
+    Column("journey_id", Integer, nullable=False),
+    Column("salt", Text, nullable=False),
+    Column("arms", Text, nullable=False),
+    Column("looks", SmallInteger, nullable=False, comment="How often it was looked whether an arm has won"),
+    Column("successes", Integer, nullable=False, comment="Of all arms, at the last look"),
+    PrimaryKeyConstraint("journey_id", "salt", "arms"),
+    comment="Splits that are not decided yet; each look may err, so looks are few and counted",
+)
+
+unrouted_event = Table(
+    "unrouted_event",
+    metadata,
+    Column("event_id", BigInteger, nullable=False),
+    Column("version_id", Integer, nullable=False, comment="Whose criteria failed on it; 0 if nobody could take it in"),
+    moment("occurred_at"),
+    moment("left_out_at", default=True),
+    Column("error", Text, nullable=False, comment="The error's name"),
+    PrimaryKeyConstraint("event_id", "version_id"),
+    comment="Events that the router left out, because it failed on them",
+)
+
 conversion = Table(
     "conversion",
     metadata,

@@ -29,7 +29,7 @@ event_name = Table(
 
 event_id = Sequence("event_id_seq", metadata=metadata)
 
-# Fixed-width columns first, so that PostgreSQL pads nothing. A row without properties takes 24 + 48 bytes.
+# Fixed-width columns first, so that PostgreSQL pads nothing. A row without properties takes 32 + 48 bytes.
 event = Table(
     "event",
     metadata,
@@ -41,6 +41,7 @@ event = Table(
     Column("name_id", Integer, nullable=False),
     Column("properties", JSONB),
     merged_from(),
+    Column("site_id", Integer, comment="The site whose page reported it; null if a server did, or Kaskad itself"),
     PrimaryKeyConstraint("id", "occurred_at"),
     Index("ix_event_contact_id_name_id_occurred_at", "contact_id", "name_id", "occurred_at"),
     # Facts in the order of their contacts, so that segments need neither the rows nor a hash (docs/decisions/0002).

@@ -183,6 +183,8 @@ broadcast = Table(
     Column("occasion", Text, nullable=False, unique=True, comment="The run of a schedule or a request; once each"),
     Column("position", BigInteger, nullable=False, server_default="0", comment="The last contact id looked at"),
     Column("entered", BigInteger, nullable=False, server_default="0"),
+    Column("priority", SmallInteger, nullable=False, server_default="5", comment="1 goes first"),
     moment("started_at", default=True),
+    moment("served_at", nullable=True, comment="When its last page was let in"),
     moment("finished_at", nullable=True),
 )

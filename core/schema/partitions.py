@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 PARTITIONED = ("event", "step_visit", "message", "delivery_report", "message_content")
 
 _LOCK = 0x6B617370  # "kasp": one maker of partitions at a time
+_DROP_PATIENCE = "2s"  # longer than autovacuum takes to give way (deadlock_timeout)
 
 
 def month_start(moment: datetime) -> datetime:
@@ -68,9 +69,21 @@ async def months(connection: AsyncConnection, table: str) -> list[datetime]:
     return sorted(datetime.strptime(name[-7:] + "+0000", "%Y_%m%z") for name in rows.scalars())
 
 
-async def drop_before(connection: AsyncConnection, table: str, oldest: datetime) -> list[str]:
-    """Drop the partitions of `table` that lie wholly before the month of `oldest`; returns their names."""
-    gone = [_name(table, month) for month in await months(connection, table) if month < month_start(oldest)]
-    for name in gone:
-        await connection.execute(text(f"drop table {name}"))
-    return gone
+async def before(connection: AsyncConnection, table: str, oldest: datetime) -> list[str]:
+    """The partitions of `table` that lie wholly before the month of `oldest`."""
+    return [_name(table, month) for month in await months(connection, table) if month < month_start(oldest)]
+
+
+async def between(connection: AsyncConnection, table: str, first: datetime, last: datetime) -> list[str]:
+    """The partitions of `table` for the months from that of `first` to that of `last`."""
+    return [_name(table, month) for month in await months(connection, table) if month_start(first) <= month <= last]
+
+
+async def drop(connection: AsyncConnection, name: str) -> None:
+    """Drop a partition, unless its table is being read: what waits for the lock makes all who come later wait, too.
+
+    Raises:
+        sqlalchemy.exc.OperationalError: of psycopg's LockNotAvailable: the lock was not to be had. Try again later.
+    """
+    await connection.execute(text(f"set local lock_timeout = '{_DROP_PATIENCE}'"))
+    await connection.execute(text(f"drop table if exists {name}"))

@@ -44,6 +44,13 @@ segment = Table(
         comment="What a tracked one can change with: event:NAME, event:*, a table's name, birth, time",
     ),
     moment("sweep_due_at", nullable=True, comment="When everybody is to be gone through next"),
+    Column(
+        "unnoted_before",
+        BigInteger,
+        comment="Transactions before this one may have changed facts unnoted: gone through once more when they are "
+        "over; 0 until that is known",
+    ),
+    moment("rests_until", nullable=True, comment="Left alone until then, because its question failed"),
     CheckConstraint("tracking in ('beginning', 'on')", name="tracking"),
 )
 

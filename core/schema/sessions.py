@@ -31,6 +31,8 @@ session = Table(
     Column("country", Text),
     Column("region", Text),
     Column("city", Text),
+    Column("brand", Text),
+    Column("model", Text),
     merged_from(),
     Index("ix_session_contact_id_started_at", "contact_id", "started_at"),
     Index("ix_session_started_at", "started_at", postgresql_using="brin"),

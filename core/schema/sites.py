@@ -19,6 +19,7 @@ from sqlalchemy import (
 from core.schema.base import metadata, moment
 
 ADDRESSES = ("drop", "truncate", "keep")
+IDENTIFY = ("signed", "open")
 
 site = Table(
     "site",
@@ -30,9 +31,12 @@ site = Table(
     Column("endpoint_path", Text, nullable=False, server_default="/k/e"),
     Column("address", Text, nullable=False, server_default="drop", comment="What is kept of a visitor's IP address"),
     Column("internal", ARRAY(Text), nullable=False, server_default=text("'{}'"), comment="Networks that do not count"),
+    Column("identify", Text, nullable=False, server_default="signed", comment="Whose word on who a visitor is counts"),
+    Column("secret", Text, nullable=False, comment="Signs who a visitor is; never in a page"),
     moment("created_at", default=True),
     moment("removed_at", nullable=True),
     CheckConstraint(f"address in {ADDRESSES}", name="address"),
+    CheckConstraint(f"identify in {IDENTIFY}", name="identify"),
     Index("uq_site_name", "name", unique=True, postgresql_where=text("removed_at is null")),
 )
 

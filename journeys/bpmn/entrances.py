@@ -35,7 +35,7 @@ def entrance(source: Source) -> Found:
     found.tags[("enter",)] = start
     if enter is not None:
         found.data["enter"] = enter
-    leaving = source.leaving(start.attributes["id"])
+    leaving = source.leaving(start.attributes.get("id", ""))
     if len(leaving) == 1:
         found.target = leaving[0].target
     else:

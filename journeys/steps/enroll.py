@@ -80,7 +80,7 @@ def _compile(step: EnrollStep, place: Place) -> Draft:
 
 
 async def _check(step: EnrollStep, known: Known, path: Path) -> list[Problem]:
-    """That the other journey exists; a journey may let contacts into itself."""
+    """That the other journey exists. One may let contacts into itself; see `journeys.enrolling`."""
     journeys = await known.once(_journeys)
     if step.enroll in journeys or step.enroll == known.journey:
         return []

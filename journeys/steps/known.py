@@ -4,10 +4,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.documents import Document, Path, did_you_mean
 from core.errors import Problem
+from core.schema.messages import provider
 from core.settings import Settings
 
 _T = TypeVar("_T")
@@ -72,6 +74,13 @@ class Known:
         near = did_you_mean(name, known)
         return self.problem(path, f"there is no {what} {name}", near if near.startswith("did") else mend)
 
+    async def carries(self, path: Path, channel: str) -> list[Problem]:
+        """Whether a provider carries what is sent by a channel."""
+        if channel in await self.once(_carried):
+            return []
+        mend = f"add one: kaskad provider add NAME URL, with a URL for {channel}"
+        return [self.problem(path, f"no provider carries {channel} yet", mend)]
+
     def wants(self, path: Path, name: str, kinds: tuple[str, ...] = ()) -> list[Problem]:
         """Whether contacts have this attribute, of one of these types (any if none is given)."""
         kind = self.types.get(name)
@@ -82,3 +91,9 @@ class Known:
         if kinds and kind not in kinds:
             return [self.problem(path, f"the attribute {name} is a {kind}", f"name a {' or a '.join(kinds)}")]
         return []
+
+
+async def _carried(connection: AsyncConnection) -> set[str]:
+    """The channels that have a provider."""
+    rows = await connection.execute(select(provider.c.channel).where(provider.c.state != "removed").distinct())
+    return set(rows.scalars())

@@ -5,9 +5,12 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
+from core.documents import Path
+from core.errors import Problem
 from journeys.plan import Notify, Plan
 from journeys.steps.grammar import TEMPLATED, StepNode, Words, as_tuple, refusal
 from journeys.steps.kind import Kind, Told
+from journeys.steps.known import Known
 from journeys.steps.place import Draft, Label, Place
 
 _TARGETS = {
@@ -73,6 +76,11 @@ def _compile(step: NotifyStep, place: Place) -> Draft:
     return letter(0, after)
 
 
+async def _check(step: NotifyStep, known: Known, path: Path) -> list[Problem]:
+    """That somebody carries it: a letter that nobody takes would be missed by nobody."""
+    return [] if step.notify in KIND.unbuilt else await known.carries((*path, "notify"), step.notify)
+
+
 def _does(_plan: Plan, step: Notify) -> str:
     return f"{step.to} by {step.channel}"
 
@@ -81,6 +89,7 @@ KIND = Kind(
     key="notify",
     model=NotifyStep,
     compile=_compile,
+    check=_check,
     unbuilt={
         "sms": ("the channel sms is not configured yet", "notify by email meanwhile"),
     },

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.documents import Path
 from core.errors import Problem
-from core.schema.messages import provider, template, template_version
+from core.schema.messages import template, template_version
 from journeys.plan import Plan, Send
 from journeys.steps.grammar import Priority, Slug, StepNode, Words
 from journeys.steps.kind import Kind, Told
@@ -59,9 +59,9 @@ async def _check(step: SendStep, known: Known, path: Path) -> list[Problem]:
     """That a provider carries the channel; that the template exists, is for it, and uses values that are to be had."""
     if step.send not in CONFIGURED_CHANNELS:
         return []
-    if step.send not in await known.once(_carried):
-        mend = f"add one: kaskad provider add NAME URL, with a URL for {step.send}"
-        return [known.problem((*path, "send"), f"no provider carries {step.send} yet", mend)]
+    uncarried = await known.carries((*path, "send"), step.send)
+    if uncarried:
+        return uncarried
     templates = await known.once(_templates)
     place = (*path, "template")
     if step.template not in templates:
@@ -75,12 +75,6 @@ async def _check(step: SendStep, known: Known, path: Path) -> list[Problem]:
         for name in variables
         if not _obtainable(name, known)
     ]
-
-
-async def _carried(connection: AsyncConnection) -> set[str]:
-    """The channels that have a provider."""
-    rows = await connection.execute(select(provider.c.channel).where(provider.c.state != "removed").distinct())
-    return set(rows.scalars())
 
 
 async def _templates(connection: AsyncConnection) -> dict[str, tuple[str, tuple[str, ...]]]:

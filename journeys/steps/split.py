@@ -53,6 +53,15 @@ class SplitStep(StepNode):
             raise refusal("an arm is called holdout, and there is a holdout", "rename the arm, or take the key out")
         return self
 
+    @model_validator(mode="after")
+    def _remembered(self) -> "SplitStep":
+        # A made-up id shifts when a split is put above, which would hand that one the winner found for this.
+        if self.winner is not None and self.id is None:
+            raise refusal(
+                "a split with a winner needs an id, by which its winner is remembered", "add id: subject-line"
+            )
+        return self
+
 
 def _compile(step: SplitStep, place: Place) -> Draft:
     name = place.name("split", step.id)
@@ -100,7 +109,8 @@ KIND = Kind(
     element="exclusiveGateway",
     drawn="a flow for each arm, named with its share",
     example="""\
-- split:
+- id: length
+  split:
     short: {weight: 1, then: [{send: email, template: short}]}
     long: {weight: 1, then: [{send: email, template: long}]}
   holdout: 10

@@ -42,6 +42,10 @@ class Criteria(BaseModel):
         """What this names that has to exist."""
         return iter(())
 
+    def size(self) -> int:
+        """Of how many criteria it is made up."""
+        return 1
+
     def rebuilt(self, change: Callable[["Criteria"], "Criteria"]) -> "Criteria":
         """The same with `change` applied to each criterion of the tree."""
         return change(self)

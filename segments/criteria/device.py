@@ -5,16 +5,14 @@ from typing import Any, ClassVar, Self
 from segments.criteria import visits
 from segments.criteria.base import Context
 
-FIELDS = ("device", "browser", "os")
+FIELDS = ("device", "brand", "model", "browser", "os")
 
 
 class Device(visits.Visited):
-    """A session on such a device (desktop, mobile, tablet, tv), with such a browser or operating system."""
+    """A session on such a device (desktop, mobile, tablet, tv, console; its brand and model), browser or system."""
 
     KEYS: ClassVar[tuple[str, ...]] = ("device",)
-    SCHEMA: ClassVar[dict[str, Any]] = {
-        "anyOf": [{"type": ["string", "array"]}, visits.schema(("kind", "browser", "os"))]
-    }
+    SCHEMA: ClassVar[dict[str, Any]] = {"anyOf": [{"type": ["string", "array"]}, visits.schema(("kind", *FIELDS[1:]))]}
 
     @classmethod
     def read(cls, key: str, value: Any, context: Context) -> Self | None:

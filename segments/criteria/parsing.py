@@ -30,10 +30,8 @@ def parse(data: Any, path: str = "") -> Criteria:
     """
     problems: list[Problem] = []
     criteria = _mapping(data, Context(parts(path), problems))
-    if not problems and criteria is not None:
-        size = _size(data)
-        if size > NODE_LIMIT:
-            problems.append(Problem(f"{size} criteria, more than {NODE_LIMIT}", "use segments", path=path))
+    if not problems and criteria is not None and criteria.size() > NODE_LIMIT:
+        problems.append(Problem(f"{criteria.size():,} criteria, more than {NODE_LIMIT}", "use segments", path=path))
     if problems or criteria is None:
         raise InvalidInput(*problems)
     return criteria
@@ -96,9 +94,3 @@ def _mend(key: str) -> str:
         return "properties of an event can only be tested where there is an event: in where"
     known = (*TREE_KEYS, *BY_KEY)
     return did_you_mean(key, known) or f"did you mean contact.{key}?"
-
-
-def _size(data: Any) -> int:
-    if isinstance(data, dict):
-        return sum(1 + _size(value) for key, value in data.items() if key in TREE_KEYS) + len(data)
-    return sum(_size(one) for one in data) if isinstance(data, list) else 0

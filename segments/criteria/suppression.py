@@ -44,6 +44,15 @@ class Suppressed(Leaf):
             reason=choice_of(options, "reason", (_ANY, *REASONS), _ANY, context),
         )
 
+    def each(self) -> dict[str, list["Suppressed"]]:
+        """By channel that this is about: a criterion for every reason there is."""
+        channels = ADDRESS_KINDS if self.channel == _ANY else (self.channel,)
+        return {one: [Suppressed(channel=one, reason=reason) for reason in REASONS] for one in channels}
+
+    def is_for(self, reason: str | None) -> bool:
+        """Whether this is the reason it is about."""
+        return reason is not None and self.reason in {_ANY, reason}
+
     def clause(self) -> ColumnElement[bool]:
         """EXISTS over identities that are suppressed."""
         kinds = ADDRESS_KINDS.items() if self.channel == _ANY else [(self.channel, ADDRESS_KINDS[self.channel])]

@@ -25,6 +25,10 @@ class All(Criteria):
         for item in self.items:
             yield from item.references()
 
+    def size(self) -> int:
+        """That of the parts."""
+        return sum(item.size() for item in self.items)
+
     def rebuilt(self, change: Callable[[Criteria], Criteria]) -> Criteria:
         """The same over changed parts."""
         return change(All(items=tuple(item.rebuilt(change) for item in self.items)))
@@ -48,6 +52,10 @@ class Any(Criteria):
         for item in self.items:
             yield from item.references()
 
+    def size(self) -> int:
+        """That of the parts."""
+        return sum(item.size() for item in self.items)
+
     def rebuilt(self, change: Callable[[Criteria], Criteria]) -> Criteria:
         """The same over changed parts."""
         return change(Any(items=tuple(item.rebuilt(change) for item in self.items)))
@@ -69,6 +77,10 @@ class Not(Criteria):
     def references(self) -> Iterator[Reference]:
         """What the part names."""
         return self.item.references()
+
+    def size(self) -> int:
+        """That of the part."""
+        return self.item.size()
 
     def rebuilt(self, change: Callable[[Criteria], Criteria]) -> Criteria:
         """The same over the changed part."""

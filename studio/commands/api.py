@@ -35,7 +35,7 @@ async def _api(settings: Settings) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # whom to believe is KASKAD_TRUSTED_PROXIES, and tracker/addresses.py sees to it
+            proxy_headers=False,  # whom to believe is KASKAD_TRUSTED_PROXIES, and core/addresses.py sees to it
             timeout_graceful_shutdown=10,
             backlog=4096,
         )

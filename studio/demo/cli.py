@@ -28,7 +28,8 @@ app = typer.Typer()
 _UNHURRIED = Wishes(visitors=60, hasten=1200, between=0.5)  # four hours are 12 s: slow enough to follow
 _BRISK = Wishes(visitors=40, hasten=2400, between=0.1)
 _SENDER = "Export portal <hello@portal.example>"
-_OUTSIDE = ("database", "temporal", "email", "base_url")
+_TAKEN_OVER = frozenset({"data", "port", "postgres_user", "log_level", "log_json"})
+_SAID_BY_THE_DEMO = frozenset({"host", "demo", "email_from"})
 
 
 @app.command()
@@ -83,20 +84,36 @@ def report(verdict: Verdict, console: Console, *, json: bool) -> int:
 
 
 def _settings(data: Path | None, port: int | None, console: Console) -> Settings:
-    """An installation of its own on this machine, whatever the environment says of others."""
     given = cli.load_settings()
-    ignored = [f"KASKAD_{name.upper()}" for name in _OUTSIDE if os.environ.get(f"KASKAD_{name.upper()}")]
-    if ignored:
-        console.print(f"The demo has servers of its own, so {', '.join(ignored)} is left alone.", highlight=False)
-    own = Settings.model_construct()
-    apart = {name: getattr(own, name) for name in Settings.model_fields if name.startswith("temporal")}
-    apart |= dict.fromkeys(_OUTSIDE) | {"host": "127.0.0.1", "metrics_port": 0, "demo": True, "email_from": _SENDER}
-    settings = given.model_copy(update={**apart, "data": (data or given.data / "demo").absolute()})
-    wanted = settings.port if port is None else port
-    refusal = process.why_not_listen(settings.host, wanted) if wanted else None
+    left = [name for name in _left_alone() if f"KASKAD_{name.upper()}" in os.environ]
+    if left:
+        names = ", ".join(f"KASKAD_{name.upper()}" for name in left)
+        console.print(f"The demo has settings of its own, so {names} is left alone.", highlight=False, soft_wrap=True)
+    settings = apart(given, data, port)
+    refusal = process.why_not_listen(settings.host, settings.port) if settings.port else None
     if refusal:
-        console.print(f"Port {wanted} cannot be had ({refusal}), so a free one is taken.", highlight=False)
-    return settings.model_copy(update={"port": 0 if refusal else wanted})
+        console.print(f"Port {settings.port} cannot be had ({refusal}), so a free one is taken.", highlight=False)
+    return settings.model_copy(update={"port": 0 if refusal else settings.port})
+
+
+def apart(given: Settings, data: Path | None = None, port: int | None = None) -> Settings:
+    """The settings of an installation of its own on this machine, whatever the environment says of others.
+
+    They begin with the defaults, so that a setting which is added later (a mailbox that is read, a place that errors
+    are reported to) does not lead the demo to somebody's real installation.
+    """
+    taken = {name: getattr(given, name) for name in Settings.model_fields if _is_taken_over(name)}
+    ours = {"host": "127.0.0.1", "demo": True, "email_from": _SENDER, "data": (data or given.data / "demo").absolute()}
+    own = Settings.model_construct().model_copy(update=taken | ours)
+    return own if port is None else own.model_copy(update={"port": port})
+
+
+def _is_taken_over(name: str) -> bool:
+    return name in _TAKEN_OVER or name.endswith("_limit")
+
+
+def _left_alone() -> list[str]:
+    return [name for name in Settings.model_fields if not _is_taken_over(name) and name not in _SAID_BY_THE_DEMO]
 
 
 async def _demo(settings: Settings, wishes: Wishes, console: Console, judged: Callable[[Verdict], None] | None) -> None:

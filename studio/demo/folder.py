@@ -1,10 +1,10 @@
 """The demo's own data folder: made anew for each run, and never anybody else's thrown away."""
 
-import fcntl
 import os
 import shutil
 from pathlib import Path
 
+from core import running
 from core.errors import Conflict, Misconfigured
 
 _MARK = "this-is-a-demo"
@@ -37,16 +37,13 @@ def _clear(folder: Path) -> bool:
             f"{folder} holds something that no demo made, so it is left alone; name another with --data"
         )
     old = folder.with_name(f"{folder.name}.old-{os.getpid()}")
-    handle = os.open(folder / "stack.lock", os.O_CREAT | os.O_RDWR, 0o600)
     try:
         # Held while the folder is moved away, so that of two demos begun at once one is refused.
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        folder.rename(old)
-    except BlockingIOError:
+        with running.holding(folder):
+            folder.rename(old)
+    except Conflict as error:
         raise Conflict(
-            f"a demo runs over {folder} already; stop it first, or name another folder with --data"
+            f"a demo runs over {folder} already ({error}); stop it first, or name another folder with --data"
         ) from None
-    finally:
-        os.close(handle)
     shutil.rmtree(old)
     return True

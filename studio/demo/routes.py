@@ -16,7 +16,7 @@ from contacts import identities, profiles
 from core.errors import InvalidInput, NotFound
 from examples import PORTAL
 from studio.demo.story import JOURNEY, PORTAL_PATH, PORTAL_SITE
-from tracker import script, sites
+from tracker import identify, script, sites
 
 _FOLDER = PORTAL / "site"
 _PLACE = "<!-- kaskad -->"
@@ -96,7 +96,8 @@ async def code() -> Response:
 async def register(request: Request, account: Account) -> dict[str, str]:
     """Make an account, or find that of the address; tell Kaskad who it is, and whether they agreed to letters.
 
-    Consent is the server's to say: what a page says, anybody could say.
+    Consent is the server's to say, and so is who somebody is: what a page says, anybody could say. A real portal would
+    let people into an account by more than its address.
     """
     evidence = {"form": str(request.url_for("begin")), "text": "You may write to me"}
     consent = profiles.ConsentItem("email", "marketing", account.agreed, evidence=evidence)
@@ -110,9 +111,9 @@ async def register(request: Request, account: Account) -> dict[str, str]:
             consents=[consent],
         )
         (done,) = await profiles.upsert(connection, [item], source="application form")
-    if done.problems:
-        raise InvalidInput(*done.problems)
-    return {"external_id": external_id}
+        if done.problems:
+            raise InvalidInput(*done.problems)
+        return await _signed(connection, external_id)
 
 
 @router.get("/api/applications/{application_id}")
@@ -120,7 +121,10 @@ async def state(request: Request, application_id: str) -> dict[str, Any]:
     """What became of an application: its latest run through the journey."""
     async with request.app.state.database.begin() as connection:
         run = await _run(connection, application_id)
-    return {"known": True, **run} if run else {"known": False}
+        if run is None:
+            return {"known": False}
+        external_id = run.pop("external_id")
+        return {"known": True, "account": external_id and await _signed(connection, external_id), **run}
 
 
 async def _page(request: Request, name: str) -> Response:
@@ -131,6 +135,13 @@ async def _page(request: Request, name: str) -> Response:
     tag = script.tag(site.key, site.script_path, stub=False, options=_OPTIONS) if site else ""
     content = (_FOLDER / f"{name}.html").read_text("utf-8").replace(_PLACE, f"{_STUB}\n{tag}")
     return HTMLResponse(content, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"})
+
+
+async def _signed(connection: AsyncConnection, external_id: str) -> dict[str, str]:
+    """What a page is to say of who is there, vouched for by this server."""
+    said = {"external_id": external_id}
+    site = await sites.get(connection, PORTAL_SITE)
+    return {**said, "signature": identify.sign(site.secret, said)}
 
 
 async def _account_of(connection: AsyncConnection, email: str) -> str | None:

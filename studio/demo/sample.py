@@ -1,6 +1,7 @@
 """What the demo's installation begins with: contacts, what `examples/portal` holds, and an API key."""
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from core.database import Database
 from core.errors import Conflict
 from core.settings import Settings
 from examples import PORTAL
-from studio.demo.story import PORTAL_SITE, Story, Visitor
+from studio.demo.story import PORTAL_PATH, PORTAL_SITE, Story, Visitor
 from studio.push import push
 from tracker import sites
 
+_APPLICATIONS = "https://portal.example/applications/"
+"""What the address begins with that the letters lead to."""
 _COLUMNS = (
     "external id",
     "email",
@@ -62,9 +65,11 @@ async def load(
     if report.accepted != len(story.visitors):
         raise Conflict(f"only {report.accepted} of {len(story.visitors)} contacts were imported: see {file}")
     say(f"imported {report.accepted} contacts from {file}")
+    folder = settings.data / "portal"
+    copy_portal(folder, url)
     async with database.begin() as connection:
-        await push(connection, settings, PORTAL, by="kaskad demo", hasten=hasten)
-    say(f"pushed templates, segments and journeys from {PORTAL}")
+        await push(connection, settings, folder, by="kaskad demo", hasten=hasten)
+    say(f"pushed templates, segments and journeys from {PORTAL}, as copied to {folder}")
     async with database.begin() as connection:
         await sites.add(connection, sites.Wanted(PORTAL_SITE, _origins(url)))
         return await access.create(connection, "the portal's site", ["events:write"])
@@ -73,6 +78,15 @@ async def load(
 def _origins(url: str) -> list[str]:
     """The origin of the demo's pages, by both names that people call this machine."""
     return list(dict.fromkeys([url, url.replace("//127.0.0.1:", "//localhost:")]))
+
+
+def copy_portal(folder: Path, url: str) -> None:
+    """Copy what is pushed of the example, with letters that lead to the demo's pages and not to those of their site."""
+    for kind in ("templates", "segments", "journeys"):
+        shutil.copytree(PORTAL / kind, folder / kind, dirs_exist_ok=True)
+    for file in (folder / "templates").iterdir():
+        content = file.read_text("utf-8")
+        file.write_text(content.replace(_APPLICATIONS, f"{url}{PORTAL_PATH}/"), "utf-8")
 
 
 def write_contacts(file: Path, story: Story) -> None:

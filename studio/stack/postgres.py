@@ -24,6 +24,7 @@ from psycopg import sql
 from sqlalchemy.engine import URL
 
 from core.errors import DatabaseUnavailable, Misconfigured
+from core.files import kept
 from studio.stack import process
 from studio.stack.process import Account
 from studio.stack.programs import MAJOR, can, reachable_programs
@@ -316,9 +317,4 @@ def _environment() -> dict[str, str]:
 
 
 def _kept_secret(data: Path) -> str:
-    path = data / "postgres.password"
-    with contextlib.suppress(FileExistsError):
-        data.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(32))
-    return path.read_text()
+    return kept(data / "postgres.password", lambda: secrets.token_urlsafe(32).encode(), 16).decode()

@@ -88,6 +88,14 @@ def command_line(pid: int) -> list[str]:
     return []
 
 
+def environment(pid: int) -> dict[str, str]:
+    """The environment that a process was started with; empty if it is gone or the system does not say."""
+    with contextlib.suppress(OSError):
+        lines = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+        return {name: value for name, _, value in (line.partition("=") for line in lines)}
+    return {}
+
+
 def open_log(path: Path) -> int:
     """Open a log for appending (mode 0600); one that has grown past 20 MB is put aside as `.1` first."""
     path.parent.mkdir(parents=True, exist_ok=True)

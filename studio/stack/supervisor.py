@@ -10,7 +10,6 @@ is ended by the next start.
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -25,13 +24,13 @@ from channels import providers
 from core import migrate, running, temporal
 from core.database import Database
 from core.errors import Conflict, KaskadError, Misconfigured
-from core.running import Running
+from core.running import Reach, Running
 from core.settings import Settings
 from studio.stack import process
 from studio.stack.accounts import server_account
 from studio.stack.postgres import EmbeddedPostgres
 from studio.stack.role import ROLES, Role
-from studio.stack.temporal import EmbeddedTemporal, plain
+from studio.stack.temporal import EmbeddedTemporal
 
 _CALM_SECONDS = 60.0
 _LONGEST_PAUSE = 10.0
@@ -93,6 +92,7 @@ class Stack:
                 api=self.url,
                 database=self.settings.database or "",
                 temporal=self.settings.temporal or "",
+                reach=Reach.of(self.settings),
                 parts={part.name: part.pid for part in self.parts if part.pid},
             ),
         )
@@ -204,8 +204,7 @@ async def _start_temporal(stack: Stack, ports: "_Ports", say: Callable[[str], No
     namespace = settings.temporal_namespace
     server = EmbeddedTemporal(settings.data, ports.take("temporal"), _log(settings, "temporal"), namespace)
     await stack.add(server)
-    reach = {name: getattr(plain(namespace), name) for name in Settings.model_fields if name.startswith("temporal_")}
-    stack.settings = settings.model_copy(update={**reach, "temporal": server.address})
+    stack.settings = settings.model_copy(update={**Reach(namespace).settings(), "temporal": server.address})
 
 
 def _for_role(settings: Settings, name: str) -> Settings:
@@ -222,32 +221,26 @@ def _log(settings: Settings, name: str) -> Path:
 @contextlib.contextmanager
 def _only_one(settings: Settings) -> Iterator[None]:
     """Hold the data folder's lock; the kernel gives it back however we end."""
-    path = settings.data / "stack.lock"
-    try:
-        settings.data.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-    except OSError as error:
-        raise Misconfigured(
-            f"the data folder {settings.data} cannot be used: {error.strerror}; choose another with --data or "
-            "KASKAD_DATA"
-        ) from error
-    with os.fdopen(handle, "r+") as file:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict(_already(settings.data, file.read())) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+            settings.data.mkdir(parents=True, exist_ok=True)
+            held.enter_context(running.holding(settings.data))
+        except Conflict as error:
+            raise Conflict(_already(settings.data, str(error))) from None
+        except OSError as error:
+            raise Misconfigured(
+                f"the data folder {settings.data} cannot be used: {error.strerror}; choose another with --data or "
+                "KASKAD_DATA"
+            ) from error
         yield
 
 
-def _already(data: Path, pid: str) -> str:
+def _already(data: Path, holder: str) -> str:
     there = running.read(data)
     where = f", at {there.api}" if there else " (still starting or stopping)"
     return (
-        f"Kaskad is already running over {data}: pid {pid or 'unknown'}{where}. Stop it first, or give this one "
-        "another folder with --data"
+        f"Kaskad is already running over {data}: {holder}{where}. Stop it first, or give this one another folder with "
+        "--data"
     )
 
 
@@ -257,13 +250,19 @@ async def _end_leftovers(data: Path) -> None:
         left = msgspec.json.decode((data / "stack.json").read_bytes(), type=Running)
     except (FileNotFoundError, msgspec.DecodeError):
         return
-    marks = {"postgres": str(data / "postgres"), "temporal": str(data / "temporal")}
     for name, pid in sorted(left.parts.items(), key=lambda part: part[0] not in ROLES):
-        words = process.command_line(pid)
-        if any(marks.get(name, "studio.cli") in word for word in words):
+        if _is_ours(data, name, pid):
             log.warning("ending a part that a killed stack left behind", part=name, pid=pid)
             await process.stop_pid(pid)
     running.forget(data)
+
+
+def _is_ours(data: Path, name: str, pid: int) -> bool:
+    """Whether a process is still the part that it was: numbers are given again, also to roles of other folders."""
+    words = process.command_line(pid)
+    if name in ROLES:
+        return "studio.cli" in words and process.environment(pid).get("KASKAD_DATA") == str(data)
+    return any(str(data / name) in word for word in words)
 
 
 class _Ports:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from core import temporal
 from core.errors import Misconfigured, TemporalUnavailable
+from core.running import Reach
 from core.settings import Settings
 from studio.stack import process
 
@@ -99,14 +100,7 @@ class EmbeddedTemporal:
 
 def plain(namespace: str) -> Settings:
     """Settings that reach the embedded server, which knows neither TLS nor keys, whatever the environment says."""
-    return Settings(
-        temporal_namespace=namespace,
-        temporal_tls=False,
-        temporal_tls_ca=None,
-        temporal_tls_cert=None,
-        temporal_tls_key=None,
-        temporal_api_key=None,
-    )
+    return Settings().model_copy(update=Reach(namespace).settings())
 
 
 def _program() -> Path:

@@ -93,3 +93,9 @@ async def test_a_few_probes_that_succeed_make_it_well_again(world: World) -> Non
     assert not await well()
     await minute(1, Tally(accepted=30))
     assert await well()
+
+
+async def test_without_a_provider_messages_are_skipped(world: World, at: datetime) -> None:
+    await world.run("update provider set state = 'removed'")
+    verdicts = await world.prepare(await world.enroll(2), at)
+    assert {(verdict.action, verdict.reason) for verdict in verdicts} == {("skip", "no_route")}

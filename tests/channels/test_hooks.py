@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import time
 from datetime import UTC, datetime
 
 import httpx
@@ -90,3 +91,38 @@ async def test_a_provider_that_was_removed_still_reports(world: World, at: datet
     assert (await _post(world, body, key=b"guess")).status_code == 403
     assert (await _post(world, body)).json() == {"new": 1, "unmatched": 0}
     assert await world.states() == [60]
+
+
+async def test_a_token_that_signs_no_body_comes_with_one_body_only(world: World, at: datetime) -> None:
+    """Mailgun signs a time and a token: whoever saw one webhook could send any other with them."""
+    [item] = await world.enroll(1)
+    await world.prepare([item], at)
+    await world.deliver([item], at)
+    ours = str(message_id(item.enrollment_id, item.visit))
+    async with world.database.begin() as connection:
+        url = "mailgun://key@/mg.example.com?webhook_key=signing"
+        await providers.add(connection, world.settings, "gun", url)
+    await world.run("update message set provider_id = (select id from provider where name = 'gun')")
+
+    def told(event: str, token: str = "t" * 50) -> bytes:
+        stamp = str(int(time.time()))
+        signature = hmac.new(b"signing", (stamp + token).encode(), hashlib.sha256).hexdigest()
+        signed = {"timestamp": stamp, "token": token, "signature": signature}
+        about = {"event": event, "id": f"{event}-1", "timestamp": at.timestamp(), "user-variables": {"kaskad": ours}}
+        return json.dumps({"signature": signed, "event-data": about}).encode()
+
+    async def states(bodies: list[bytes]) -> list[int]:
+        return [(await _post(world, body, provider="gun")).status_code for body in bodies]
+
+    first = told("opened")
+    assert await states([first, first, told("complained"), told("complained", "u" * 50), first]) == [
+        200,
+        200,
+        403,
+        200,
+        200,
+    ]
+    assert [row.kind for row in await world.run("select kind from delivery_report order by id")] == [
+        "opened",
+        "complained",
+    ]

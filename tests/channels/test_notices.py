@@ -82,3 +82,14 @@ async def test_nothing_is_said_of_an_erased_contact(world: World, at: datetime) 
     done = await world.deliver(items, at)
     assert [done.states[item.enrollment_id] for item in items] == ["skipped", "accepted"]
     assert [letter.text for letter in world.recorder.letters] == ["c2@example.com -"]
+
+
+async def test_without_a_provider_the_journey_goes_on(world: World, at: datetime) -> None:
+    """Who takes the last provider away does not hold up everybody who comes to a step that notifies."""
+    items = await ready(world, 2, city="Kazan")
+    await world.run("update provider set state = 'removed'")
+    verdicts = await prepare(world, items, at)
+    assert {(one.action, one.reason) for one in verdicts} == {("skip", "no_route")}
+    await world.run("update provider set state = 'active'")
+    assert await prepare(world, items, at) == verdicts
+    assert [(row.state, row.reason) for row in await world.rows()] == [(S.SKIPPED, "no_route")] * 2

@@ -135,6 +135,20 @@ async def test_posting_unsubscribes_once(
     assert "<button" not in (await client.get(letter["unsubscribe"])).text
 
 
+async def test_evidence_names_the_visitor_and_not_our_proxy(
+    world: World, client: httpx.AsyncClient, letter: dict[str, str]
+) -> None:
+    """The client is 127.0.0.1. What stands in the header is believed only of a proxy that the settings name."""
+    forwarded = {"X-Forwarded-For": "198.51.100.9, 203.0.113.7"}
+    await client.post(letter["unsubscribe"], headers=forwarded)
+    # No fixture hands the app out; its settings are the world's.
+    object.__setattr__(world.settings, "trusted_proxies", "127.0.0.1")
+    await world.run("update consent set granted = true")
+    await client.post(letter["unsubscribe"], headers=forwarded)
+    records = await world.run("select evidence->>'ip' as ip from consent_record where not granted order by id")
+    assert [record.ip for record in records] == ["127.0.0.1", "203.0.113.7"]
+
+
 async def test_the_page_speaks_the_contacts_language(
     world: World, client: httpx.AsyncClient, letter: dict[str, str]
 ) -> None:

@@ -48,6 +48,11 @@ class Row:
     reason: str | None
     address: str | None
 
+    @property
+    def refused(self) -> bool:
+        """Whether the mail server said that there is no such mailbox."""
+        return "550" in (self.reason or "")
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -214,6 +219,9 @@ def _letter_defects(people: Sequence[Person], facts: Facts, counts: Counter[str]
     for row in facts.rows:
         rows[row.enrollment, row.visit].append(row)
         counts[f"message {row.state.name.lower()}"] += 1
+    bounced = {
+        run.contact for run in facts.runs for visit in run.visits for row in rows[run.id, visit[0]] if row.refused
+    }
     expected: set[tuple[int, int]] = set()
     for run in facts.runs:
         person = by_number[run.contact]
@@ -227,12 +235,12 @@ def _letter_defects(people: Sequence[Person], facts: Facts, counts: Counter[str]
             elif len(found) != 1:
                 yield f"enrollment {run.id} visit {visit} ({step}) has {len(found)} messages"
             for row in found:
-                yield from _row_defects(person, run, row)
+                yield from _row_defects(person, run, row, person.number in bounced)
     for extra in rows.keys() - expected:
         yield f"a message of enrollment {extra[0]} visit {extra[1]} belongs to no visit"
 
 
-def _row_defects(person: Person, run: Run, row: Row) -> Iterator[str]:
+def _row_defects(person: Person, run: Run, row: Row, bounced: bool) -> Iterator[str]:
     name = f"message {row.id} of contact {person.number}"
     if row.id != message_id(row.enrollment, row.visit):
         yield f"{name} has an id of its own"
@@ -240,11 +248,12 @@ def _row_defects(person: Person, run: Run, row: Row) -> Iterator[str]:
         yield f"{name} is left {row.state.name}"
     if row.state in {MessageState.SKIPPED, MessageState.IN_DOUBT, MessageState.FAILED} and not row.reason:
         yield f"{name} is {row.state.name} without a reason"
-    if (row.state is MessageState.SKIPPED) == (person.consent is True):
+    # An address that was refused once as unknown is suppressed: nothing more is sent to it.
+    suppressed = bounced and row.reason == "suppressed: bounced"
+    if (row.state is MessageState.SKIPPED) == (person.consent is True and not suppressed):
         yield f"{name} is {row.state.name} ({row.reason}) with consent {person.consent}"
     # One that was in doubt, was repeated and is then refused for good stays in doubt: the first may have arrived.
-    refused = "550" in (row.reason or "")
-    if run.journey == "chaos-alert" and row.state is MessageState.IN_DOUBT and not refused:
+    if run.journey == "chaos-alert" and row.state is MessageState.IN_DOUBT and not row.refused:
         yield f"{name} is an alert that stayed in doubt: {row.reason}"
 
 

@@ -1,6 +1,7 @@
 """The commands, run as a user runs them, against a real database."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,11 @@ from core.clock import now
 from core.database import Database
 
 
-def kaskad(database: Database, tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def kaskad(database: Database, tmp_path: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    own = {"KASKAD_DATABASE": database.url, "KASKAD_DATA": str(tmp_path / "data"), "PATH": "/usr/bin:/bin"}
     return subprocess.run(
         [sys.executable, "-m", "studio.cli", *arguments],
-        env={"KASKAD_DATABASE": database.url, "KASKAD_DATA": str(tmp_path / "data"), "PATH": "/usr/bin:/bin"},
+        env=own | environment,
         capture_output=True,
         text=True,
         timeout=60,
@@ -69,6 +71,21 @@ async def test_an_import_asks_those_who_agreed_and_grants_nothing(database: Data
         assert await optin.tell(connection, now()) == 1  # her letter's event
     shown = answer(database, tmp_path, "contacts", "show", "email:anna@x.com")
     assert [record["granted"] for record in shown["consent_history"]] == []
+
+
+async def test_a_terminal_sees_how_far_an_import_is(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text("email\n" + "".join(f"{n}@x.com\n" for n in range(45_000)) + "bad\n")
+    done = kaskad(database, tmp_path, "contacts", "import", str(path), FORCE_COLOR="1", COLUMNS="120")
+    assert done.returncode == 0, done.stderr
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.stderr)
+    assert "importing" in drawn
+    shown = [int(rows) for rows in re.findall(r"(\d+)/45001", drawn)]
+    assert shown == sorted(shown) and shown[-1] == 45_001 and shown[0] < 45_001
+    assert "1 rejected" in drawn
+    assert "importing" not in kaskad(database, tmp_path, "contacts", "import", str(path), "--again").stderr
+    quiet = kaskad(database, tmp_path, "contacts", "import", str(path), "--again", "--json", FORCE_COLOR="1")
+    assert quiet.stderr == ""
 
 
 async def test_errors_are_said_in_words(database: Database, tmp_path: Path) -> None:

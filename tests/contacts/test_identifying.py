@@ -71,13 +71,23 @@ def test_known_contacts_merge_only_where_a_rule_says_so() -> None:
     assert decided(None, [ID, MAIL], owners, people, Rules(email="merge")) == Decision(target=1, merge=[2])
 
 
-def test_a_page_adds_no_address_to_a_known_contact() -> None:
+def test_a_page_adds_no_identity_to_a_known_contact() -> None:
     people = {1: known(MAIL)}
     made = decided(None, [MAIL, PHONE], {MAIL: 1}, people, trusted=False)
     assert made == Decision(target=1, withheld=[PHONE])
     assert decided(None, [MAIL, PHONE], {MAIL: 1}, people) == Decision(target=1, attach=[PHONE])
     made = decided(DEVICE, [PHONE], {DEVICE: 1}, {1: known(DEVICE, MAIL)}, trusted=False)
     assert made == Decision(attach=[PHONE], anew=True)
+    made = decided(DEVICE, [MAIL, ID], {MAIL: 1}, people, trusted=False)
+    assert made == Decision(target=1, attach=[DEVICE], withheld=[ID])
+    made = decided(DEVICE, [ID], {DEVICE: 1}, {1: known(DEVICE, MAIL)}, trusted=False)
+    assert made == Decision(target=1, withheld=[ID])
+
+
+def test_a_page_makes_no_two_known_contacts_one() -> None:
+    people, owners = {1: known(ID), 2: known(MAIL)}, {ID: 1, MAIL: 2}
+    made = decided(None, [ID, MAIL], owners, people, Rules(email="merge"), trusted=False)
+    assert made == Decision(target=1, conflicts=[(MAIL, 2)])
 
 
 async def say(database: Database, device: str | None, **said: str) -> Identified:

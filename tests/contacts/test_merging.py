@@ -18,6 +18,7 @@ from contacts.profiles import Item
 from core import eventlog
 from core.database import Database
 from core.errors import Conflict, DatabaseUnavailable, InvalidInput, NotFound
+from segments import store, tracking
 
 AT = datetime.now(UTC) - timedelta(hours=1)
 
@@ -229,6 +230,44 @@ async def test_what_was_written_about_the_loser_meanwhile_is_carried_over(databa
         assert [(one["granted"], one["changed_at"]) for one in found.consents] == [(False, AT)]
         assert await events_of(connection) == {winner: 1}
         assert (await connection.execute(text("select array_agg(id) from contact"))).scalar() == [winner]
+
+
+async def _looked_at(database: Database) -> list[int]:
+    """Let the tracked segment look at everybody who waits for it; who is in it then, by the log as well."""
+    async with database.begin() as connection:
+        while await tracking.look_on(connection):
+            pass
+    async with database.begin() as connection:
+        kept = list((await connection.execute(text("select contact_id from segment_presence"))).scalars())
+        told = await connection.execute(
+            text(
+                "select e.contact_id, sum(case n.name when 'segment.entered' then 1 else -1 end)::int as sum "
+                "from event e join event_name n on n.id = e.name_id where n.name like 'segment.%' group by 1"
+            )
+        )
+        assert {row.contact_id for row in told if row.sum} == set(kept)
+    return kept
+
+
+async def test_a_tracked_segment_hears_of_events_that_change_hands(database: Database) -> None:
+    winner, loser = await person(database, email="a@x.com"), await person(database, email="b@x.com")
+    async with database.begin() as connection:
+        criteria = "{event: {name: order.paid, count: {gte: 3}}}"
+        await store.publish(connection, f"segment: loyal\ncriteria: {criteria}\n")
+        await tracking.listen(connection, ["loyal"])
+        assert await tracking.sweep(connection)
+        await happened(connection, winner, "order.paid", 1)
+        await happened(connection, loser, "order.paid", 1)
+    assert await _looked_at(database) == []
+    async with database.begin() as late:
+        assert await resolve(late, [("email", "b@x.com")]) == [loser]
+        number = await merged(database, loser, winner)
+        assert await _looked_at(database) == []
+        await happened(late, loser, "order.paid", 1)
+    await settled(database)
+    assert await _looked_at(database) == [winner]
+    await undone(database, number)
+    assert await _looked_at(database) == []
 
 
 async def test_two_open_runs_of_one_journey_become_one(database: Database) -> None:

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from contacts import ConsentItem, Item, Limits, Upserted, apply, get, resolve, upsert
+from contacts.identifying import conflicts
 from contacts.profiles import check_language, check_time_zone, find, page
 from core.database import Database
 from core.errors import InvalidInput, NotFound
@@ -86,6 +87,41 @@ async def test_identities_of_two_contacts_are_refused(database: Database) -> Non
     [answer] = await written(database, Item(identities={"email": "anna@x.com", "external_id": "7"}, add_tags=["t"]))
     assert "different contacts" in answer.problems[0].message
     assert answer.contact_id is None
+
+
+async def _held(database: Database) -> dict[str, list[str]]:
+    """The external ids that have anything, each with what else its contact is known by."""
+    async with database.begin() as connection:
+        rows = await connection.execute(
+            text(
+                "select o.value as own, array_agg(i.kind || ':' || i.value order by i.kind, i.value) as known_by "
+                "from identity o join identity i using (contact_id) where o.kind = 'external_id' group by o.value"
+            )
+        )
+        return {row.own: row.known_by for row in rows}
+
+
+async def test_two_external_ids_that_share_an_address_are_two_contacts(database: Database) -> None:
+    first = Item({"external_id": "u-1", "email": "family@x.com"}, {"first_name": "Anna"})
+    second = Item({"external_id": "u-2", "email": "family@x.com"}, {"first_name": "Boris"})
+    [one, two] = await written(database, first, second)
+    assert (one.created, one.conflicts) == (True, ())
+    assert (two.created, two.conflicts) == (True, (("email", "family@x.com"),))
+    assert await _held(database) == {"u-1": ["email:family@x.com", "external_id:u-1"], "u-2": ["external_id:u-2"]}
+    async with database.begin() as connection:
+        assert (await get(connection, one.contact_id or 0)).attributes == {"first_name": "Anna"}
+        (noted,) = await conflicts(connection)
+    assert (noted["contact_id"], noted["owner_id"], noted["source"]) == (two.contact_id, one.contact_id, "api")
+    [again] = await written(database, second)
+    assert again == Upserted(two.contact_id, created=False, conflicts=two.conflicts), "the same again changes nothing"
+
+
+async def test_two_external_ids_that_share_an_address_are_two_contacts_at_the_same_time(database: Database) -> None:
+    await written(database, Item({"email": "family@x.com"}))
+    items = [Item({"external_id": f"u-{n}", "email": "family@x.com"}) for n in range(8)]
+    answers = [answer for (answer,) in await asyncio.gather(*(written(database, item) for item in items))]
+    assert len({answer.contact_id for answer in answers}) == 8
+    assert sorted(bool(answer.conflicts) for answer in answers) == [False] + [True] * 7
 
 
 async def test_limits_leave_nothing_behind(database: Database) -> None:

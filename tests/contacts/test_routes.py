@@ -14,6 +14,7 @@ from contacts import Item, suppressions, upsert
 from contacts.profiles import ConsentItem, find
 from core import access, eventlog
 from core.database import Database
+from core.maintenance import maintain
 from core.settings import Settings
 from studio.api import create_app
 
@@ -188,6 +189,67 @@ async def test_import_by_upload(client: httpx.AsyncClient, database: Database) -
         assert await find(connection, "email:a@x.com")
     wrong = await client.post("/v1/contacts/import", data={"mapping": "["}, files={"file": ("a.csv", content)})
     assert wrong.status_code == 422
+
+
+async def test_an_upload_that_is_taken_up_again_gives_all_its_rejects(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    """The first attempt breaks after its first chunk."""
+    lines = [f"{n}@x.com,{n}\n" for n in range(20_000)]
+    lines[10], lines[19_999] = "bad,10\n", "worse,19999\n"
+    content = "email,n\n" + "".join(lines) + "late,20000\n"
+    async with database.begin() as connection:
+        for statement in (
+            "create function refuse() returns trigger language plpgsql as $$ begin "
+            "raise exception 'gone' using errcode = '55000'; end $$",
+            "create trigger refuse before update on contact_import for each row "
+            "when (old.position > 0) execute function refuse()",
+        ):
+            await connection.execute(text(statement))
+    assert (await client.post("/v1/contacts/import", files={"file": ("people.csv", content)})).status_code == 500
+    async with database.begin() as connection:
+        await connection.execute(text("drop trigger refuse on contact_import"))
+    answer = (await client.post("/v1/contacts/import", files={"file": ("people.csv", content)})).json()
+    assert (answer["state"], answer["rows"], answer["rejected"]) == ("finished", 20_001, 3)
+    assert [one["line"] for one in answer["rejects"]] == [12, 20_001, 20_002]
+    path = f"/v1/contacts/import/{answer['id']}/rejects"
+    page = (await client.get(path, params={"limit": 2})).json()
+    assert ([one["line"] for one in page["rejects"]], page["after"]) == ([12, 20_001], 20_001)
+    rest = (await client.get(path, params={"after": page["after"]})).json()
+    assert rest == {"rejects": [{**answer["rejects"][2], "cells": ["late", "20000"]}], "after": None}
+    assert (await client.get("/v1/contacts/import/999/rejects")).status_code == 404
+    again = (await client.post("/v1/contacts/import", files={"file": ("people.csv", content)})).json()
+    assert (again["state"], len(again["rejects"])) == ("already", 3)
+    form = {"again": "true"}
+    again = (await client.post("/v1/contacts/import", data=form, files={"file": ("people.csv", content)})).json()
+    assert (again["state"], len(again["rejects"])) == ("finished", 3)
+    dry = {"dry_run": "true"}
+    checked = (await client.post("/v1/contacts/import", data=dry, files={"file": ("people.csv", content)})).json()
+    assert (checked["id"], [one["line"] for one in checked["rejects"]]) == (None, [12, 20_001, 20_002])
+
+
+async def test_rejects_are_kept_for_a_week_and_go_with_the_erased(
+    client: httpx.AsyncClient, database: Database, settings: Settings
+) -> None:
+    content = "email,age\nanna@x.com,31\n Anna@X.com,old\nb@x.com,older\n"
+    form = {"types": '{"age": "number"}'}
+    made = (await client.post("/v1/contacts/import", data=form, files={"file": ("a.csv", content)})).json()
+    assert made["rejected"] == 2
+    assert (await client.delete("/v1/contacts/email:anna@x.com")).status_code == 204
+    assert await holding(database, "anna@x.com") == []
+    path = f"/v1/contacts/import/{made['id']}/rejects"
+    assert [one["line"] for one in (await client.get(path)).json()["rejects"]] == [4]
+    async with database.begin() as connection:
+        await connection.execute(text("update import_reject set noted_at = now() - interval '8 days'"))
+    await maintain(database, settings)
+    assert (await client.get(path)).json()["rejects"] == []
+
+
+@pytest.mark.parametrize("encoding", ["hex", "undefined", "cp1251\0"])
+async def test_an_upload_in_no_encoding_is_refused(client: httpx.AsyncClient, encoding: str) -> None:
+    files = {"file": ("a.csv", "email\na@x.com\n")}
+    answer = await client.post("/v1/contacts/import", data={"encoding": encoding}, files=files)
+    assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, "encoding")
 
 
 async def test_the_document_names_every_field(client: httpx.AsyncClient) -> None:

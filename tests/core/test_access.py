@@ -1,6 +1,7 @@
 """API keys let their holders do what their scopes say, and nothing else."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from fastapi import Depends, FastAPI
@@ -74,6 +75,11 @@ async def test_the_key_itself_is_not_kept(database: Database) -> None:
     async with database.begin() as connection:
         rows = (await connection.exec_driver_sql("select api_key::text from api_key")).scalars().all()
     assert rows and not any(key in row for row in rows)
+
+
+def test_the_guide_names_every_scope() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "running.md").read_text()
+    assert [scope for scope in access.SCOPES if f"`{scope}`" not in guide] == []
 
 
 def test_require_describes_itself_in_openapi() -> None:

@@ -1,27 +1,46 @@
 """What all commands share: errors in words, tables and JSON, and finding the installation."""
 
+import fcntl
 import json
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from uuid import UUID
 
+import msgspec
 import pytest
+from pydantic import SecretStr
 from rich.console import Console
 
 from core import cli, metrics, running, temporal
-from core.errors import InvalidInput, KaskadError, Misconfigured, NotFound, Problem, TemporalUnavailable, Unavailable
-from core.running import Running
+from core.errors import (
+    Conflict,
+    InvalidInput,
+    KaskadError,
+    Misconfigured,
+    NotFound,
+    Problem,
+    TemporalUnavailable,
+    Unavailable,
+)
+from core.running import Reach, Running
 from core.settings import Settings
 
 
 @pytest.fixture
-def there(settings: Settings) -> Running:
+def there(settings: Settings) -> Iterator[Running]:
+    """A stack that runs over the data folder."""
     settings.data.mkdir()
-    found = Running(os.getpid(), "http://127.0.0.1:8000", "postgresql://u:p@127.0.0.1/k", "127.0.0.1:7233", {"api": 1})
-    running.write(settings.data, found)
-    return found
+    reach = Reach(namespace="marketing")
+    found = Running(
+        os.getpid(), "http://127.0.0.1:8000", "postgresql://u:p@127.0.0.1/k", "127.0.0.1:7233", reach, {"api": 1}
+    )
+    with running.holding(settings.data):
+        running.write(settings.data, found)
+        yield found
 
 
 def _exit_code(raising: Callable[[], None]) -> int | str | None:
@@ -89,13 +108,58 @@ def test_tables_show_text_as_it_is(capsys: pytest.CaptureFixture[str], monkeypat
     assert "No journey yet." in printed
 
 
-def test_a_running_stack_is_found_and_a_dead_one_is_not(settings: Settings, there: Running) -> None:
+def test_a_running_stack_is_found(settings: Settings, there: Running) -> None:
     found = running.resolve(settings)
     assert (found.database, found.temporal, found.public_url) == (there.database, there.temporal, there.api)
     external = settings.model_copy(update={"database": "postgresql://elsewhere/k"})
     assert running.resolve(external).database == "postgresql://elsewhere/k"
-    running.write(settings.data, Running(2**22 + 1, there.api, there.database, there.temporal))
+
+
+def test_a_stack_that_was_killed_is_not_found_though_its_number_is_in_use(settings: Settings) -> None:
+    settings.data.mkdir()
+    with running.holding(settings.data):
+        running.write(settings.data, Running(os.getpid(), "http://127.0.0.1:8000", "postgresql://k@h/k", "h:7233"))
+        assert running.read(settings.data) is not None
     assert running.read(settings.data) is None and running.resolve(settings).database is None
+
+
+def test_there_is_one_stack_a_folder(settings: Settings, there: Running) -> None:
+    with pytest.raises(Conflict, match=f"pid {os.getpid()}"), running.holding(settings.data):
+        pass
+
+
+def test_a_stack_starts_while_somebody_looks(settings: Settings) -> None:
+    settings.data.mkdir()
+    with (settings.data / "stack.lock").open("w") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.2, fcntl.flock, (looking, fcntl.LOCK_UN)).start()
+        with running.holding(settings.data):
+            assert (settings.data / "stack.lock").read_text() == str(os.getpid())
+
+
+_KEYS = {
+    "temporal_namespace": "other",
+    "temporal_tls": True,
+    "temporal_tls_ca": Path("ca.pem"),
+    "temporal_api_key": SecretStr("hunter2"),
+}
+
+
+def test_the_way_to_the_embedded_temporal_takes_nothing_that_is_meant_for_another(
+    settings: Settings, there: Running
+) -> None:
+    found = running.resolve(settings.model_copy(update=_KEYS))
+    assert (found.temporal_namespace, found.temporal_tls, found.temporal_tls_ca) == ("marketing", False, None)
+    assert found.temporal_api_key is None
+    elsewhere = settings.model_copy(update={**_KEYS, "temporal": "temporal.example:7233"})
+    assert running.resolve(elsewhere).temporal_api_key == SecretStr("hunter2")
+
+
+def test_the_way_to_an_external_temporal_is_told_whole(settings: Settings, there: Running) -> None:
+    reach = Reach.of(settings.model_copy(update=_KEYS))
+    running.write(settings.data, msgspec.structs.replace(there, reach=reach))
+    found = running.resolve(settings)
+    assert {name: getattr(found, name) for name in _KEYS} == {**_KEYS, "temporal_tls_ca": Path("ca.pem").absolute()}
 
 
 def test_a_damaged_state_file_is_no_stack(settings: Settings, there: Running) -> None:

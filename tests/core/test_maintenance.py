@@ -1,15 +1,20 @@
 """Housekeeping: partitions ahead of time, retention, event ids that are forgotten."""
 
+import asyncio
 from datetime import datetime, timedelta
 from uuid import uuid4
 
+import pytest
 from sqlalchemy import text
 
+from core import maintenance
 from core.clock import now
 from core.database import Database
 from core.maintenance import MONTHS_AHEAD, maintain
 from core.schema import partitions
 from core.settings import Settings
+
+KEY = {"key": uuid4()}
 
 
 async def months(database: Database, table: str) -> list[datetime]:
@@ -53,6 +58,46 @@ async def test_retention_drops_whole_months_and_keeps_the_rest(database: Databas
     assert partitions.month_start(gone) not in there
     async with database.begin() as connection:
         assert list((await connection.execute(text("select occurred_at from event"))).scalars()) == [kept]
+
+
+async def test_a_long_reader_is_neither_disturbed_nor_made_a_queue_of(database: Database, settings: Settings) -> None:
+    long_ago = now() - timedelta(days=31 * (settings.message_retention_months + 2))
+    async with database.begin() as connection:
+        for table in ("message", "step_visit"):
+            await partitions.ensure(connection, table, long_ago, long_ago)
+        await connection.execute(text("insert into event_key (key, received_on) values (:key, '2020-01-01')"), KEY)
+
+    async with database.begin() as reader:
+        await reader.execute(text("select count(*) from message"))
+        async with asyncio.timeout(30):  # it would wait as long as the reader reads, and all others behind it
+            await maintain(database, settings)
+            async with database.begin() as another:
+                await another.execute(text("select count(*) from message"))
+        assert partitions.month_start(long_ago) in await months(database, "message")
+        # What nobody reads goes meanwhile.
+        assert partitions.month_start(long_ago) not in await months(database, "step_visit")
+        async with database.begin() as connection:
+            assert (await connection.execute(text("select count(*) from event_key"))).scalar() == 0
+
+    await maintain(database, settings)
+    assert partitions.month_start(long_ago) not in await months(database, "message")
+
+
+async def test_a_table_is_gone_through_to_its_end(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "BLOCKS", 3)
+    async with database.begin() as connection:
+        await connection.execute(
+            text(
+                "insert into event_key (key, received_on) select gen_random_uuid(), current_date - 30 * (n % 2) "
+                "from generate_series(1, 5000) n"
+            )
+        )
+    await maintain(database, settings)
+    async with database.begin() as connection:
+        found = await connection.execute(text("select count(*), min(received_on) = current_date from event_key"))
+        assert tuple(found.one()) == (2500, True)
 
 
 async def test_event_ids_are_forgotten_after_their_days(database: Database, settings: Settings) -> None:

@@ -4,14 +4,15 @@ import asyncio
 import hashlib
 import hmac
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from core.outbound import SIZE_LIMIT, Caller, NoAnswer, Refused, is_public, signature
+from core.outbound import SIZE_LIMIT, Caller, NoAnswer, Refused, Unreached, is_public, signature
 
 Handler = Callable[[str, bytes], Awaitable[bytes]]
 
@@ -85,7 +86,8 @@ def resolving(monkeypatch: pytest.MonkeyPatch, **names: list[str]) -> list[str]:
         ("10.1.2.3", False), ("172.16.0.1", False), ("192.168.1.1", False), ("169.254.169.254", False),
         ("100.64.0.1", False), ("0.0.0.0", False), ("224.0.0.1", False), ("255.255.255.255", False), ("::1", False),
         ("::", False), ("fe80::1", False), ("fd00::1", False), ("::ffff:10.0.0.1", False), ("64:ff9b::a00:1", False),
-        ("2002:a00:1::1", False), ("ff02::1", False),
+        ("2002:a00:1::1", False), ("ff02::1", False), ("::127.0.0.1", False), ("::ffff:0:127.0.0.1", False),
+        ("64:ff9b:1::7f00:1", False), ("fec0::1", False), ("64:ff9b::5db8:d70e", True),
     ],
 )  # fmt: skip
 def test_what_is_public(address: str, public: bool) -> None:
@@ -137,6 +139,13 @@ async def test_redirects_keep_or_drop_the_body_and_secrets_stay_with_their_host(
     assert (answer.status, answer.body) == (200, b"[1]")
     lines = [(head.split(" ")[0], body, "secret" in head) for head, body in server.requests]
     assert lines == [("POST", b"body", True), ("POST", b"body", True), ("GET", b"", False)]
+    server.requests.clear()
+    server.answers["/d"] = reply(308, location=f"http://localhost:{server.port}/c")
+    given = {"X-Token": "secret", "Content-Type": "application/json", "Kaskad-Signature": "t=1,v1=x"}
+    await caller.call("POST", f"{base}/d", given, b"{}", 5)
+    [_, (head, body)] = server.requests
+    assert (body, "secret" in head) == (b"{}", False)
+    assert "content-type: application/json\r\nkaskad-signature: t=1,v1=x\r\n" in head
     server.answers["/loop"] = reply(302, location="/loop")
     with pytest.raises(Refused, match="more than 3 redirects"):
         await caller.call("GET", f"{base}/loop", {}, None, 5)
@@ -154,6 +163,56 @@ async def test_size_and_time_are_bounded(server: Server, caller: Caller) -> None
     for url in ("ftp://example.com/", "http://user:pw@example.com/", "http:///x", "http://example.com:99999/"):
         with pytest.raises(Refused):
             await caller.call("GET", url, {}, None, 5)
+
+
+@contextmanager
+def deaf() -> Iterator[int]:
+    """A port at which a connection is neither taken nor refused: its queue is full."""
+    with ExitStack() as open_ones:
+        listening = open_ones.enter_context(socket.socket())
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(3):
+            one = open_ones.enter_context(socket.socket())
+            one.setblocking(False)
+            with suppress(BlockingIOError):
+                one.connect(listening.getsockname())
+        yield listening.getsockname()[1]
+
+
+async def test_it_is_told_whether_anything_can_have_left(server: Server, caller: Caller) -> None:
+    server.answers["/away"] = reply(302, location="http://127.0.0.1:1/")
+    server.answers["/odd"] = reply(302, location="http://[")
+    base = f"http://127.0.0.1:{server.port}"
+    with deaf() as port:
+        for nowhere in (f"http://127.0.0.1:{port}/", "http://127.0.0.1:1/"):
+            with pytest.raises(Unreached):
+                await caller.call("POST", nowhere, {}, b"{}", 0.3)
+        server.answers["/deaf"] = reply(302, location=f"http://127.0.0.1:{port}/")
+        for taken in ("/never", "/away", "/deaf"):
+            with pytest.raises(NoAnswer) as told:
+                await caller.call("POST", f"{base}{taken}", {}, b"{}", 0.3)
+            assert not isinstance(told.value, Unreached)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://[", "http://[::1", "http://a..example/", f"http://{'a' * 64}.example/", "http://.example/",
+                "http://a:99999/", "http://a:x/", "//[x]/", "http://bücher..example/"],
+)  # fmt: skip
+async def test_what_is_no_address_is_refused_wherever_it_comes_from(
+    server: Server, caller: Caller, address: str
+) -> None:
+    with pytest.raises(Refused):
+        await caller.call("POST", address, {}, b"{}", 5)
+    server.answers["/"] = reply(302, location=address)
+    with pytest.raises(Refused):
+        await caller.call("POST", f"http://127.0.0.1:{server.port}/", {}, b"{}", 5)
+
+
+async def test_the_next_address_is_tried(server: Server, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolving(monkeypatch, several=["127.0.0.9", "127.0.0.1"])  # nobody listens at the first one
+    answer = await caller.call("GET", f"http://several.example:{server.port}/", {}, None, 5)
+    assert answer.status == 200
 
 
 def test_a_signature_is_what_the_documentation_says() -> None:

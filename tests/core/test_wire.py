@@ -5,12 +5,14 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
 
 from core.outbound import Caller, NoAnswer
-from core.wire import Wire, request_of
+from core.wire import Answered, Wire, request_of, retry_after
 from tests.channels.email.servers import certificate
 
 NAME = "shop.example"
@@ -70,10 +72,14 @@ async def wired() -> AsyncIterator[Wire]:
         await wire.close()
 
 
+async def ask(wire: Wire, tls: bool, host: str, port: int) -> Answered:
+    return await wire.ask(await wire.line(tls, host, "127.0.0.1", port), REQUEST)
+
+
 async def test_one_connection_carries_requests_to_the_name_that_its_certificate_is_for(trusted: Path) -> None:
     async with secure(trusted) as server, wired() as wire:
         for _ in range(3):
-            answer = await wire.ask(True, NAME, "127.0.0.1", server.port, REQUEST)
+            answer = await ask(wire, True, NAME, server.port)
             assert (answer.status, bytes(answer.body)) == (200, b"there")
     assert server.requests == [REQUEST] * 3
     assert server.names == [NAME]  # one handshake, by that name
@@ -82,15 +88,15 @@ async def test_one_connection_carries_requests_to_the_name_that_its_certificate_
 async def test_a_connection_without_encryption_is_not_used_for_one_with_it(trusted: Path) -> None:
     async with secure(trusted) as server, wired() as wire:
         with pytest.raises(ConnectionError):
-            await wire.ask(False, NAME, "127.0.0.1", server.port, REQUEST)
-        assert (await wire.ask(True, NAME, "127.0.0.1", server.port, REQUEST)).status == 200
+            await ask(wire, False, NAME, server.port)
+        assert (await ask(wire, True, NAME, server.port)).status == 200
     assert server.requests == [REQUEST]
 
 
 async def test_nothing_is_said_to_another_name(trusted: Path) -> None:
     async with secure(trusted) as server, wired() as wire:
         with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
-            await wire.ask(True, "bank.example", "127.0.0.1", server.port, REQUEST)
+            await ask(wire, True, "bank.example", server.port)
     assert server.requests == []
 
 
@@ -98,7 +104,7 @@ async def test_nothing_is_said_to_another_name(trusted: Path) -> None:
 async def test_nothing_is_said_to_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
     async with secure(tmp_path) as server, wired() as wire:
         with pytest.raises(ssl.SSLCertVerificationError):
-            await wire.ask(True, NAME, "127.0.0.1", server.port, REQUEST)
+            await ask(wire, True, NAME, server.port)
     assert server.requests == []
 
 
@@ -110,3 +116,20 @@ async def test_outbound_calls_say_that_there_was_no_answer(tmp_path: Path) -> No
             await caller.call("POST", f"https://127.0.0.1:{server.port}/x", {}, b"hello", 5)
     await caller.close()
     assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("17", 17), ("0.5", 0.5), ("", None), ("soon", None), ("-3", None), ("9" * 400, None), ("²", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+    ],
+)  # fmt: skip
+def test_how_long_an_answer_asks_us_to_wait(said: str, seconds: float | None) -> None:
+    assert retry_after({"retry-after": said}) == (None if seconds is None else timedelta(seconds=seconds))
+
+
+def test_a_wait_may_be_a_date() -> None:
+    asked = retry_after({"retry-after": format_datetime(datetime.now(UTC) + timedelta(minutes=5), usegmt=True)})
+    assert asked is not None
+    assert timedelta(minutes=4) < asked <= timedelta(minutes=5)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from contacts import erasure
 from core.clock import now
 from core.errors import InvalidInput
 from segments import store as segments
@@ -38,6 +39,30 @@ async def test_tags_and_consents_are_written(world: World) -> None:
     rows = await world.run("select channel, purpose, granted from consent order by 1")
     assert [tuple(row) for row in rows] == [("email", "marketing", False), ("sms", "news", True)]
     assert (await world.run("select source from consent_record limit 1"))[0].source == "journey"
+
+
+async def test_addresses_are_suppressed_and_lifted_by_reason(world: World) -> None:
+    source = "journey: s\nsteps:\n  - {id: stop, suppress: [email, sms]}\n"
+    source += "  - {id: allow, suppress: [email, sms], lift: true}\n"
+    version = await world.publish(source)
+    anna, boris, gone = await world.contact(), await world.contact(), await world.contact()
+    await world.run("insert into identity (contact_id, kind, value) values (:c, 'phone', '+79161234567')", c=boris)
+    await world.run("insert into suppression (channel, address, reason) values ('email', 'c2@example.com', 'bounced')")
+    members = await world.enroll(version, anna, boris, gone)
+    async with world.database.begin() as connection:
+        await erasure.erase(connection, gone)
+    for _ in range(2):
+        acted = await world.act(version, "stop", [(one, 1) for one in members])
+        assert [row[2:] for row in acted.went] == [[1, "next"]] * 3
+    rows = await world.run("select channel, address, reason, note from suppression order by 1, 2")
+    assert [tuple(row) for row in rows] == [
+        ("email", "c1@example.com", "manual", "journey s, step stop"),
+        ("email", "c2@example.com", "bounced", None),
+        ("sms", "+79161234567", "manual", "journey s, step stop"),
+    ]
+    await world.act(version, "allow", [(one, 2) for one in members])
+    rows = await world.run("select channel, address, reason from suppression")
+    assert [tuple(row) for row in rows] == [("email", "c2@example.com", "bounced")]
 
 
 async def test_contacts_are_put_on_lists_and_taken_off(world: World) -> None:

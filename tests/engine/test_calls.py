@@ -1,15 +1,20 @@
 """The call step: what it sends, where answers lead, and that it is tried again no longer than it should be."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from channels.keys import webhook_key
 from core.database import Database
+from core.errors import DatabaseUnavailable
 from core.outbound import signature
 from core.settings import Settings
+from engine import calls
 from engine.acting import Acting
 from engine.versions import Version
 from tests.core.test_outbound import Server, reply, server
@@ -52,18 +57,23 @@ async def enrolled(world: World, server: Server, name: str = "anna") -> tuple[Ve
     """A contact who has paid an order of 7."""
     version = await world.publish(SOURCE.replace("PORT", str(server.port)))
     contact = await world.contact(name=name)
+    return version, contact, await paid(world, version, contact)
+
+
+async def paid(world: World, version: Version, contact: int) -> int:
+    """Enroll a contact because of an order of 7."""
     (one,) = await world.enroll(version, contact)
     rows = await world.run(
-        "with n as (insert into event_name (name) values ('order.paid') returning id) insert into event "
-        "(occurred_at, contact_id, name_id, properties) select now(), :contact, id, '{\"order\": 7}' from n "
-        "returning id, occurred_at",
+        "with n as (insert into event_name (name) values ('order.paid') on conflict (name) do update "
+        "set name = excluded.name returning id) insert into event (occurred_at, contact_id, name_id, properties) "
+        "select now(), :contact, id, '{\"order\": 7}' from n returning id, occurred_at",
         contact=contact,
     )
     await world.run(
         "update enrollment set entry_event_id = :event, entry_event_at = :at where id = :id",
         event=rows[0].id, at=rows[0].occurred_at, id=one,
     )  # fmt: skip
-    return version, contact, one
+    return one
 
 
 def place(version: Version, step: str) -> int:
@@ -131,6 +141,41 @@ async def test_what_cannot_be_sent_fails_at_once(open_world: World, server: Serv
     assert server.requests == []
     (row,) = await open_world.run("select error from call_attempt")
     assert row.error == "missing value: contact.name"
+
+
+async def test_one_contact_that_makes_a_call_impossible_leaves_the_others_alone(
+    open_world: World, server: Server
+) -> None:
+    version, _, one = await enrolled(open_world, server)
+    server.answers["/contacts/anna/score"] = reply(302, location="http://[")
+    server.answers["/contacts/boris/score"] = reply(200, b'{"score": 61}')
+    other = await paid(open_world, version, await open_world.contact(name="boris"))
+    acted = await open_world.act(version, "ask", [(one, 1), (other, 1)])
+    assert sorted(acted.went) == [
+        [one, 1, place(version, "failed"), "failed"],
+        [other, 1, place(version, "hot"), "answer:2"],
+    ]
+
+
+async def test_a_call_that_cannot_be_written_down_lets_the_others_end(
+    open_world: World, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, _, one = await enrolled(open_world, server)
+    server.answers["/contacts/boris/score"] = reply(200, b'{"score": 61}')
+    other = await paid(open_world, version, await open_world.contact(name="boris"))
+    keep, failed = calls._keep, asyncio.Event()
+
+    async def full_disk(connection: Any, step: Any, enrollment: int, visit: int, settled: Any) -> None:
+        if enrollment == one:
+            failed.set()
+            raise DatabaseUnavailable("the disk is full")
+        await failed.wait()
+        await keep(connection, step, enrollment, visit, settled)
+
+    monkeypatch.setattr(calls, "_keep", full_disk)
+    with pytest.raises(DatabaseUnavailable):
+        await open_world.act(version, "ask", [(one, 1), (other, 1)])
+    assert [row.via for row in await open_world.run("select via from call_attempt")] == ["answer:2"]
 
 
 async def test_private_addresses_fail_unless_allowed(world: World, server: Server) -> None:

@@ -29,6 +29,7 @@ from engine.wire import (
     RecordRequest,
     Shift,
     StepRequest,
+    Withdrawal,
 )
 from journeys import moving
 from journeys.plan import EventFilter, Plan, Send, Subscription, Wait
@@ -42,6 +43,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.sent: list[tuple[int, int]] = []
+        self.withdrawn: list[tuple[int, int, bool]] = []
         self.visits: list[tuple[int, int]] = []
         self.outcomes: dict[int, str] = {}
         self.requests: list[RecordRequest] = []
@@ -51,8 +53,9 @@ class Bench:
         self.log_end = self.routed = 0
         self.questions: list[int | None] = []
         self.caught_up = asyncio.Event()
-        self.gate = asyncio.Event()
+        self.gate, self.prepared = asyncio.Event(), asyncio.Event()
         self.gate.set()
+        self.prepared.set()
 
     @activity.defn
     async def record(self, request: RecordRequest) -> None:
@@ -64,7 +67,8 @@ class Bench:
 
     @activity.defn
     async def prepare(self, request: StepRequest) -> Prepared:
-        """Everybody gets the message."""
+        """Everybody gets the message, once that is to be known."""
+        await self.prepared.wait()
         if self.failures:
             self.failures -= 1
             raise OSError("the database is away")
@@ -78,6 +82,11 @@ class Bench:
         rest = [member for member in request.members if member[0] in slow]
         self.sent += [(enrollment, visit) for enrollment, visit in request.members if enrollment not in slow]
         return HandedOver(rest, max(slow.values(), default=0.0))
+
+    @activity.defn
+    async def withdraw(self, request: Withdrawal) -> None:
+        """Remember whose message was taken back, and whether because of a stop."""
+        self.withdrawn += [(enrollment, visit, request.stopped) for enrollment, visit in request.members]
 
     @activity.defn
     async def listen(self, request: Listen) -> Listened:
@@ -97,7 +106,7 @@ class Bench:
     @asynccontextmanager
     async def at_work(self, client: Client) -> AsyncIterator[None]:
         """Serve the queues of the workflow and of its provider."""
-        activities: list[Callable[..., object]] = [self.record, self.prepare, self.choose]
+        activities: list[Callable[..., object]] = [self.record, self.prepare, self.choose, self.withdraw]
         async with (
             Worker(client, task_queue=MAIN_QUEUE, workflows=[CohortWorkflow], activities=activities),
             Worker(client, task_queue=LOG_QUEUE, activities=[self.listen]),
@@ -242,6 +251,92 @@ async def test_pause_holds_and_resume_goes_on(skipping: WorkflowEnvironment, ben
         await handle.signal(CohortWorkflow.inform, News(control=2, state="active"))
         await handle.result()
     assert len(bench.sent) == 2
+
+
+async def held_up(environment: WorkflowEnvironment, bench: Bench) -> WorkflowHandle[CohortWorkflow, None]:
+    """A cohort of two, whose first letters have to wait an hour for their provider."""
+    bench.slow = {1: HOUR, 2: HOUR}
+    handle = await start(environment, 2)
+    await until(lambda: not bench.slow, lambda: environment.sleep(1))
+    return handle
+
+
+async def test_pause_holds_what_waits_for_its_provider(skipping: WorkflowEnvironment, bench: Bench) -> None:
+    async with bench.at_work(skipping.client):
+        handle = await held_up(skipping, bench)
+        await handle.signal(CohortWorkflow.inform, News(control=2, state="paused"))
+        await skipping.sleep(timedelta(days=2))
+        assert bench.sent == []
+        await handle.signal(CohortWorkflow.inform, News(control=3, state="active"))
+        await handle.result()
+    assert sorted(bench.sent) == [(1, 1), (1, 4), (2, 1), (2, 4)]
+    assert bench.withdrawn == []
+
+
+async def test_pause_while_a_letter_is_prepared_holds_it(skipping: WorkflowEnvironment, bench: Bench) -> None:
+    bench.prepared.clear()
+    async with bench.at_work(skipping.client):
+        handle = await start(skipping, 1)
+        await until(lambda: len(bench.visits) == 1, lambda: skipping.sleep(1))
+        await handle.signal(CohortWorkflow.inform, News(control=2, state="paused"))
+        bench.prepared.set()
+        await skipping.sleep(timedelta(hours=2))
+        assert bench.sent == []
+        await handle.signal(CohortWorkflow.inform, News(control=3, state="active"))
+        await handle.result()
+    assert bench.sent == [(1, 1), (1, 4)]
+
+
+async def test_what_waits_for_its_provider_is_withdrawn_by_a_stop(skipping: WorkflowEnvironment, bench: Bench) -> None:
+    async with bench.at_work(skipping.client):
+        handle = await held_up(skipping, bench)
+        await handle.signal(CohortWorkflow.inform, News(control=2, state="stopped"))
+        await handle.result()
+    assert bench.sent == []
+    assert bench.withdrawn == [(1, 1, True), (2, 1, True)]
+    assert bench.outcomes == {1: "stopped", 2: "stopped"}
+
+
+async def test_what_waits_for_its_provider_is_withdrawn_from_those_who_leave(
+    skipping: WorkflowEnvironment, bench: Bench
+) -> None:
+    async with bench.at_work(skipping.client):
+        handle = await held_up(skipping, bench)
+        await handle.signal(CohortWorkflow.inform, News(heard=[[7, 1, 1, 1]]))  # the goal
+        await until(lambda: bool(bench.withdrawn), lambda: skipping.sleep(1))
+        await handle.signal(CohortWorkflow.inform, News(orders=[Order(1, 2, None, "refunded")]))
+        await handle.result()
+    assert bench.sent == []
+    assert bench.withdrawn == [(1, 1, False), (2, 1, False)]
+    assert bench.outcomes == {1: "submitted", 2: "refunded"}
+
+
+async def test_continue_as_new_takes_along_what_a_pause_holds(
+    brief_histories: WorkflowEnvironment, bench: Bench
+) -> None:
+    async def tick() -> None:
+        await asyncio.sleep(0.05)
+
+    bench.slow = {1: 0.2, 2: 0.2}
+    async with bench.at_work(brief_histories.client):
+        handle = await start(brief_histories, 2, closes_in=0)
+        first_run = (await handle.describe()).run_id
+        await handle.signal(CohortWorkflow.inform, News(control=2, state="paused"))
+        latest = brief_histories.client.get_workflow_handle(handle.id)
+        event = 0
+        while (await latest.describe()).run_id == first_run:
+            event += 1
+            await latest.signal(CohortWorkflow.inform, News(heard=[[event, 10_000, 1, 1]]))
+            await tick()
+        await latest.signal(CohortWorkflow.inform, News(heard=[[event + 1, 1, 1, 1]]))
+        await until(lambda: bool(bench.withdrawn), tick)
+        assert bench.sent == []
+        await latest.signal(CohortWorkflow.inform, News(control=3, state="active"))
+        await until(lambda: bool(bench.sent), tick)
+        await latest.signal(CohortWorkflow.inform, News(heard=[[event + 2, 2, 1, 1]]))
+        await latest.result()
+    assert (bench.sent, bench.withdrawn) == ([(2, 1)], [(1, 1, False)])
+    assert bench.outcomes == {1: "submitted", 2: "submitted"}
 
 
 async def test_stop_ends_everybody(skipping: WorkflowEnvironment, bench: Bench) -> None:

@@ -16,7 +16,7 @@ from core.database import Database
 from core.errors import InvalidInput
 from core.schema.contacts import contact
 from core.settings import Settings
-from engine import comings
+from engine import almanac, backfill, comings
 from engine.cohorts import Cohorts
 from engine.router import Router
 from engine.versions import Versions
@@ -107,7 +107,7 @@ async def test_segment_entered_and_left(people: Database, settings: Settings, on
 async def test_segment_is_in_lets_members_in_once_and_those_who_come(people: Database, settings: Settings) -> None:
     await _publish(people, "{segment: vip, on: in}")
     for _ in range(2):
-        await comings.let_members_in(people)
+        await backfill.let_members_in(people)
     async with people.begin() as connection:
         rows = await connection.execute(text("select occasion, criteria ->> 'contact.segments' from broadcast"))
         assert [tuple(row) for row in rows] == [("present:1:vip", "vip")]
@@ -122,13 +122,13 @@ async def test_segment_is_in_lets_members_in_once_and_those_who_come(people: Dat
 
 async def test_backfill_is_a_broadcast_for_each_wish(people: Database) -> None:
     await _publish(people, "{segment: vip, on: entered}")
-    await comings.let_members_in(people)
+    await backfill.let_members_in(people)
     async with people.begin() as connection:
         assert (await connection.execute(text("select count(*) from broadcast"))).scalar_one() == 0
     for wishes in (1, 2):
         await _publish(people, "{segment: vip, on: entered}", backfill=True)
         for _ in range(2):
-            await comings.let_members_in(people)
+            await backfill.let_members_in(people)
         async with people.begin() as connection:
             assert (await connection.execute(text("select count(*) from broadcast"))).scalar_one() == wishes
     with pytest.raises(InvalidInput, match="names none"):
@@ -152,16 +152,16 @@ def test_which_segments_a_journey_listens_to(filters: str, expected: set[str] | 
 
 async def _turn(database: Database, monkeypatch: pytest.MonkeyPatch, since: datetime, until: datetime) -> list[int]:
     """Let time go from one moment to another; gives who was let in."""
-    monkeypatch.setattr(comings, "now", lambda: until)
+    monkeypatch.setattr(almanac, "now", lambda: until)
     async with database.begin() as connection:
         await connection.execute(text("delete from log_cursor"))
         await connection.execute(
             text("insert into log_cursor (reader, position) values ('date:1', :at), ('rule:1', :at)"),
             {"at": int(since.timestamp())},
         )
-    almanac = comings.Almanac(database, Versions())
+    calendar = almanac.Almanac(database, Versions())
     for _ in range(2):
-        await almanac.turn()
+        await calendar.turn()
     async with database.begin() as connection:
         rows = await connection.execute(
             text(
@@ -211,6 +211,42 @@ async def test_what_was_missed_for_long_is_not_made_up_for(people: Database, mon
     async with people.begin() as connection:
         rows = await connection.execute(text("select occasion from broadcast"))
         assert list(rows.scalars()) == ["rule:1:2026-12-10 09:00:00+00:00"]
+
+
+async def test_runs_of_a_rule_that_fall_due_in_a_pause_are_left_out(
+    people: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _publish(people, "{schedule: FREQ=HOURLY, segment: vip, reenter: always}")
+    noon, calendar = datetime(2026, 12, 10, 12, tzinfo=UTC), almanac.Almanac(people, Versions())
+    async with people.begin() as connection:
+        await connection.execute(
+            text("insert into log_cursor (reader, position) values ('rule:1', :at)"), {"at": int(noon.timestamp())}
+        )
+    for hours, state in ((1, "active"), (2, "paused"), (29.9, "paused"), (30, "active"), (31, "active")):
+        async with people.begin() as connection:
+            await store.set_state(connection, "j", state)
+        monkeypatch.setattr(almanac, "now", lambda hours=hours: noon + timedelta(hours=hours))
+        await calendar.turn()
+    async with people.begin() as connection:
+        occasions = list((await connection.execute(text("select occasion from broadcast order by id"))).scalars())
+    assert occasions == [f"rule:1:{noon + timedelta(hours=hours)}" for hours in (1, 30, 31)]
+
+
+async def test_a_day_that_comes_in_a_pause_lets_its_contacts_in_page_by_page(
+    people: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(almanac, "_PAGE", 1)
+    await _publish(people, "{date: contact.born, yearly: true, in: UTC}")
+    async with people.begin() as connection:
+        await store.set_state(connection, "j", "paused")
+        from core.schema import partitions
+
+        begin, end = datetime(2027, 3, 10, 9, tzinfo=UTC), datetime(2027, 3, 10, 11, tzinfo=UTC)
+        await partitions.ensure(connection, "event", begin, end)
+    assert await _turn(people, monkeypatch, begin, end) == [1, 2]
+    async with people.begin() as connection:
+        rows = await connection.execute(text("select reader, position from log_cursor"))
+        assert {row.reader: row.position for row in rows}["date:1"] == int(end.timestamp())
 
 
 async def test_an_import_lets_its_contacts_in(people: Database, settings: Settings, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Histories in words: why it came so, what each wait waits for, why a message was not sent."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ from sqlalchemy import text
 
 import contacts
 import journeys
-from channels import templates
+from channels import reasons, templates
+from channels.policy import Reason
 from core.clock import now
 from core.database import Database
 from engine import history, telling
@@ -99,18 +101,34 @@ def test_held_messages_say_which_rules_may_hold_them(plan: Plan) -> None:
     assert telling.held(plan, letter.model_copy(update={"priority": "alert"})) == "email letter is held back"
 
 
+def skipped(plan: Plan, reason: str) -> str:
+    """What is told of a message that was skipped for a reason."""
+    row = SimpleNamespace(state=15, reason=reason, opened_at=None, clicked_at=None)
+    return telling.doing(plan, plan.steps[number(plan, "vip")], row)
+
+
 @pytest.mark.parametrize(
     ("stored", "said"),
     [
         ("no_consent", "the contact has not agreed to news by email"),
-        ("suppressed: bounced", "the address must not be used (bounced)"),
-        ("frequency_cap: 2 in 1 day, 0:00:00", "the contact had enough messages lately (2 in 1 day, 0:00:00)"),
-        ("missing_value: event.cart", "the message needs a value that is missing (event.cart)"),
+        ("suppressed: bounced", "the address must not be used: bounced"),
+        ("over_budget: 5 of 5", "the journey has spent what it may spend: 5 of 5"),
         ("550 5.1.1 no such user", "550 5.1.1 no such user"),
     ],
 )
-def test_reasons_in_words(stored: str, said: str) -> None:
-    assert telling.reason(stored, "email", "news") == said
+def test_reasons_in_words(plan: Plan, stored: str, said: str) -> None:
+    assert skipped(plan, stored) == f"email letter skipped, because {said}"
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_is_told_in_words(plan: Plan, reason: Reason) -> None:
+    assert reasons.clause(reason) is not None
+    assert f"because {reason}" not in skipped(plan, reason)
+    assert skipped(plan, f"{reason}: more").endswith(": more")
+
+
+def test_who_came_by_a_decided_split_was_not_given_its_arm_by_chance(plan: Plan) -> None:
+    assert came(plan, ("halves", "next"), ("morning", "won:a")) == "was given arm a of halves, which had won"
 
 
 async def test_a_history_from_the_tables(database: Database) -> None:

@@ -130,6 +130,7 @@ async def _served(database: Database, settings: Settings, environment: WorkflowE
     delivery, versions = Delivery(database, settings), Versions()
     activities = Activities(database, settings, delivery, versions)
     work: list[Callable[..., object]] = [activities.record, activities.prepare, activities.choose, activities.act]
+    work.append(activities.withdraw)
     client = environment.client
     try:
         async with (
@@ -279,7 +280,7 @@ async def test_messages_a_minute_hold_also_after_a_pause(here: Installation) -> 
 
 async def test_a_winner_takes_everybody_who_comes_later(here: Installation) -> None:
     await here.publish(
-        "journey: ab\nsteps:\n  - split:\n      a: {then: [{send: email, template: letter}]}\n"
+        "journey: ab\nsteps:\n  - id: arms\n    split:\n      a: {then: [{send: email, template: letter}]}\n"
         "      b: {then: [{send: email, template: letter}]}\n    holdout: 20\n"
         "    winner: {metric: clicked, sample: 10}\n  - end: done\n"
     )
@@ -287,15 +288,15 @@ async def test_a_winner_takes_everybody_who_comes_later(here: Installation) -> N
     await here.enter("ab", *contacts)
     for contact in contacts:
         await here.outcome("ab", contact)
-    assert await winners.decide(here.database, here.versions) == 0
+    assert await winners.Winners(here.database, here.versions).decide() == 0
     arms = {row.contact_id: row.via for row in await here.run(
         "select e.contact_id, v.via from step_visit v join enrollment e on e.id = v.enrollment_id "
             "where via ~ '^arm'")}  # fmt: skip
     assert set(arms.values()) == {"arm:a", "arm:b", "arm:holdout"}
     clicked = [contact for contact in contacts if arms[contact] == "arm:b"]
     await here.run("update message set clicked_at = now() where contact_id = any(:ids)", ids=clicked)
-    assert await winners.decide(here.database, here.versions) == 1
-    assert await winners.decide(here.database, here.versions) == 0
+    assert await winners.Winners(here.database, here.versions).decide() == 1
+    assert await winners.Winners(here.database, here.versions).decide() == 0
     (row,) = await here.run("select arm, reason, figures from split_decision")
     assert (row.arm, row.reason, row.figures["b"]) == ("b", "significance", [len(clicked), len(clicked)])
     late = [await here.contact() for _ in range(30)]
@@ -305,7 +306,7 @@ async def test_a_winner_takes_everybody_who_comes_later(here: Installation) -> N
     rows = await here.run(
         "select v.via, count(*) from step_visit v join enrollment e on e.id = v.enrollment_id "
         "where via ~ '^arm' and e.contact_id = any(:late) group by 1", late=late)  # fmt: skip
-    assert {row.via for row in rows} == {"arm:b", "arm:holdout"}
+    assert {row.via for row in rows} == {"won:b", "arm:holdout"}
 
 
 async def test_history_says_what_happened_in_words(here: Installation) -> None:

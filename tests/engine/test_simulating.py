@@ -48,6 +48,15 @@ steps:
     then: [{id: quiet-letter, send: email, template: letter, purpose: news}]
   - if: {message: {template: letter, state: clicked, within: 1d}}
     then: [{end: clicked}]
+  - suppress: email
+  - {suppress: email, reason: bounced, lift: true}
+  - {id: unwanted, send: email, template: letter}
+  - if: {contact.suppressed: {channel: email, reason: bounced}}
+    then: [{end: bounced}]
+  - {suppress: email, lift: true}
+  - if: {contact.suppressed: email}
+    then: [{end: suppressed}]
+  - {id: allowed, send: email, template: letter}
   - end: silent
   - {id: thanks, send: email, template: letter, purpose: transactional}
   - end: answered
@@ -259,7 +268,7 @@ async def test_the_story_of_a_contact_shows_its_letters_and_reasons(installed: D
     story = await simulating.tell(installed, settings, asked)
     assert story.let_in
     letters = [line.message for line in story.lines if line.message is not None]
-    assert [letter.subject for letter in letters] == ["Dear Ann, about tea"] * 2
+    assert [letter.subject for letter in letters] == ["Dear Ann, about tea"] * 3
     assert letters[0].text.startswith("Hello Ann.")
     words = [f"{line.step}: {line.what}" for line in story.lines]
     assert "if-1: has the tag vip: holds" in words
@@ -282,6 +291,7 @@ async def test_caps_count_what_was_sent_before_and_in_the_simulation(installed: 
     assert {(one.step, one.reason) for one in done.result.reasons if "cap" in one.reason} == {
         ("vip-letter", "frequency_cap: 1 in 1 day, 0:00:00"),
         ("quiet-letter", "frequency_cap: 1 in 1 day, 0:00:00"),
+        ("allowed", "frequency_cap: 1 in 1 day, 0:00:00"),
     }
     async with installed.begin() as connection:
         await connection.execute(

@@ -14,6 +14,8 @@ import pytest_asyncio
 import structlog
 from sqlalchemy import text
 
+from contacts import importing
+from contacts.columns import Options
 from core import access, temporal
 from core.database import Database
 from core.errors import DatabaseUnavailable, TemporalUnavailable
@@ -131,7 +133,7 @@ def fill(file: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-async def test_full_disk_refuses_events_clearly_and_keeps_those_acknowledged(small_disk: Path) -> None:
+async def test_full_disk_refuses_events_clearly_and_keeps_those_acknowledged(small_disk: Path, tmp_path: Path) -> None:
     settings = Settings(data=small_disk / "data", port=0)
     async with running_stack(settings, roles=["api"]) as stack:
         database = Database(stack.settings.database or "")
@@ -151,8 +153,14 @@ async def test_full_disk_refuses_events_clearly_and_keeps_those_acknowledged(sma
             assert refusal is not None, "the disk never was full"
             assert refusal.status_code == 503
             assert refusal.headers["content-type"] == "application/problem+json"
-            assert "PostgreSQL does not answer" in refusal.json()["detail"]
+            assert "the database's disk is full: free space" in refusal.json()["detail"]
+            file = tmp_path / "contacts.csv"
+            file.write_text("external_id,note\n" + "".join(f"c-{n},{os.urandom(500).hex()}\n" for n in range(2000)))
+            options = Options(identity="external_id")
+            with pytest.raises(DatabaseUnavailable, match="the database's disk is full: free space"):
+                await importing.import_file(database, file, options, settings=stack.settings)
             (small_disk / "filler").unlink()
+            assert (await importing.import_file(database, file, options, settings=stack.settings)).accepted == 2000
             acknowledged.append(await send(http, number))
         async with database.begin() as connection:
             rows = await connection.execute(text("select properties ->> 'sent_as' from event"))

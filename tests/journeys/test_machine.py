@@ -3,12 +3,11 @@
 import json
 from collections.abc import Sequence
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from journeys import machine
-from journeys.machine import advance
+from journeys.machine import advance, choose_arm
 from journeys.plan import (
     Arm,
     Choose,
@@ -228,11 +227,20 @@ def test_repeated_join_changes_nothing() -> None:
     assert advance(REFERENCE, once.tokens, 1.0, [Join(1, 1)]).tokens == once.tokens
 
 
-def test_loop_without_a_wait_is_stopped() -> None:
-    arms = (Arm(name="a", weight=1, next=0),)
-    plan = Plan(journey="j", title="j", entry=Entry(), steps=(Split(id="s", salt="s", arms=arms),))
-    with pytest.raises(ValueError, match="loop without a wait"):
-        turn_of(plan, (0.0, [Join(1, 1)]))
+def test_who_runs_in_a_circle_without_waiting_is_stopped_and_nobody_else() -> None:
+    """Whoever else is in the cohort: the one goes round in both, the other waits in both."""
+    split = Split(id="s", salt="s", arms=(Arm(name="round", weight=1, next=0), Arm(name="on", weight=1, next=1)))
+    plan = Plan(
+        journey="j",
+        title="j",
+        entry=Entry(),
+        steps=(split, Wait(id="w", seconds=60, next=2), End(id="end", outcome="")),
+    )
+    seeds = {choose_arm(split, seed)[0]: seed for seed in range(20)}
+    together = turn_of(plan, (0.0, [Join(1, seeds["round"]), Join(2, seeds["on"])]))
+    assert [(one.enrollment, one.outcome) for one in together.finished] == [(1, machine.ENDLESS)]
+    assert together.tokens == turn_of(plan, (0.0, [Join(2, seeds["on"])])).tokens
+    assert turn_of(plan, (0.0, [Join(1, seeds["round"])])).finished == together.finished
 
 
 @given(st.integers(0, 2**32 - 1))

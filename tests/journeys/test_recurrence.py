@@ -1,5 +1,6 @@
 """Recurrence rules: which are kept, and when they fall due."""
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -48,7 +49,9 @@ def test_a_rule_that_is_over() -> None:
         ("FREQ=DAILY;BYHOUR=25", "no recurrence rule"),
         ("FREQ=DAILY;BYHOUR=9;BYEASTER=1", "cannot be kept"),
         ("FREQ=DAILY;BYHOUR=9;UNTIL=20200101T000000", "never falls due"),
+        ("DTSTART:20190105T090000 FREQ=DAILY;COUNT=3", "never falls due"),
         ("DTSTART:20261305T090000 FREQ=DAILY", "is no time"),
+        ("DTSTART:00010101T000000 FREQ=HOURLY", "too long ago"),
         ("FREQ=DAILY;BYHOUR=9 FREQ=DAILY", "no blanks"),
         ("FREQ=DAILY;NONSENSE=1;BYHOUR=9", "no recurrence rule"),
         ("FREQ=DAILY;BYHOUR=" + "9," * 400, "too long"),
@@ -57,6 +60,32 @@ def test_a_rule_that_is_over() -> None:
 def test_rules_that_are_refused(rule: str, said: str) -> None:
     with pytest.raises(recurrence.Unreadable, match=said):
         recurrence.check(rule)
+
+
+NEVER = (
+    "FREQ=HOURLY;BYMONTH=2;BYMONTHDAY=31",
+    "FREQ=HOURLY;BYYEARDAY=-400",
+    "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30;BYHOUR=9",
+    "FREQ=DAILY;BYHOUR=9;BYSETPOS=2",
+    "FREQ=WEEKLY;BYDAY=MO;BYHOUR=9;BYSETPOS=50",
+    "DTSTART:20260105T090000 FREQ=HOURLY;INTERVAL=168;BYDAY=TU",
+)
+
+
+@pytest.mark.parametrize("rule", NEVER)
+def test_a_rule_that_never_falls_due_is_found_out_quickly(rule: str) -> None:
+    """Not by looking through eight thousand years."""
+    started = time.process_time()
+    with pytest.raises(recurrence.Unreadable, match=r"never falls due|no recurrence rule"):
+        recurrence.check(rule)
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("day", ["BYMONTHDAY=29;BYMONTH=2", "BYMONTHDAY=29;BYMONTH=2;BYDAY=MO", "BYWEEKNO=53;BYDAY=SU"])
+@pytest.mark.parametrize("year", [2000, 2024, 2026, 2096])
+def test_a_rare_day_is_kept(day: str, year: int) -> None:
+    rule = f"DTSTART:{year}0301T090000 FREQ=YEARLY;{day}"
+    assert recurrence.check(rule) == rule
 
 
 def test_in_a_journey() -> None:

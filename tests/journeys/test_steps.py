@@ -6,6 +6,7 @@ from sqlalchemy import insert
 
 import journeys
 from channels import providers, templates
+from contacts import suppressions
 from core.database import Database
 from core.errors import InvalidInput
 from core.schema import contacts
@@ -80,9 +81,17 @@ def test_branches_have_a_join_and_may_hold_branches() -> None:
     assert isinstance(last, Join) and (last.mode, last.next) == ("all", 7)
 
 
+def test_every_channel_with_addresses_can_be_suppressed_for_every_reason() -> None:
+    channels, reasons = suppressions.ADDRESS_KINDS, suppressions.REASONS
+    plan = plan_of("".join(f"  - {{suppress: [{', '.join(channels)}], reason: {reason}}}\n" for reason in reasons))
+    assert [step.data for step in plan.steps if isinstance(step, Act)] == [
+        {"channels": list(channels)} | ({} if reason == "manual" else {"reason": reason}) for reason in reasons
+    ]
+
+
 def test_holdout_is_a_share_of_all_and_ends() -> None:
     plan = plan_of(
-        "  - {split: {a: 3, b: 1}, holdout: 20, winner: {metric: goal, sample: 50, deadline: 2d}}\n  - end\n"
+        "  - {id: arms, split: {a: 3, b: 1}, holdout: 20, winner: {metric: goal, sample: 50, deadline: 2d}}\n  - end\n"
     )
     split = plan.steps[0]
     assert isinstance(split, Split) and split.winner is not None
@@ -250,6 +259,10 @@ def test_rules_of_a_journey() -> None:
             "  - {wait: {date: birthday}}\n",
             "3:13: date names an attribute of the contact (write date: contact.birthday)",
         ),
+        (
+            "  - {split: {a: 1, b: 1}, winner: {metric: clicked}}\n",
+            "3:5: a split with a winner needs an id, by which its winner is remembered (add id: subject-line)",
+        ),
         ("  - wait: {}\n", "3:5: this window is always open (add hours: 10:00-20:00, days: weekdays, or holidays: RU)"),
         (
             "  - wait: {holidays: XX}\n",
@@ -344,6 +357,7 @@ steps:
         f"x.yaml:5:38: contacts have no attribute scor {known}",
         "x.yaml:6:6: there is no journey nowhere (publish it first)",
         "x.yaml:8:6: the channel sms is not configured yet (notify by email meanwhile)",
+        "x.yaml:9:6: no provider carries webhook yet (add one: kaskad provider add NAME URL, with a URL for webhook)",
         "x.yaml:10:6: forms on the site cannot ask yet (ask by a link meanwhile)",
         "x.yaml:11:6: no mail comes in here, so nobody's reply would be read "
         "(set KASKAD_INBOUND_ADDRESS (docs/email.md), or ask by a link meanwhile)",

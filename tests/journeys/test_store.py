@@ -15,8 +15,8 @@ from core.errors import InvalidInput, NotFound
 from core.schema import contacts, messages
 from core.schema.journeys import journey
 from core.settings import Settings
-from journeys import cli, store
-from journeys.plan import Plan, Wait
+from journeys import canonical, cli, compiler, loader, store
+from journeys.plan import Plan, Split, Wait
 from segments import members as segment_members
 from segments import store as segment_store
 from studio.api import create_app
@@ -272,3 +272,58 @@ async def test_a_channel_without_a_provider_is_refused(ready: Database) -> None:
     [problem] = caught.value.problems
     assert (problem.line, problem.message) == (4, "no provider carries email yet")
     assert "kaskad provider add" in problem.mend
+
+
+async def test_splits_deal_on_as_they_did_in_the_version_before(ready: Database) -> None:
+    """The winner found for a split, and the arm that a contact takes, are known by its salt."""
+    first = "journey: arms\nsteps:\n  - split: {a: 1, b: 1}\n  - end\n"
+    second = first.replace("steps:\n", "steps:\n  - split: {c: {then: [{wait: 1d}]}, d: 1}\n")
+    async with ready.begin() as connection:
+        await store.publish(connection, first)
+        made = await store.publish(connection, second, move=True)
+        again = await store.publish(connection, second)
+        plan = await store.plan_of(connection, made.version_id)
+    assert [step.salt for step in plan.steps if isinstance(step, Split)] == ["arms:split-1+1", "arms:split-1"]
+    assert not again.changed
+    assert canonical.text(plan) == canonical.text(compiler.compile(loader.load(second)))
+
+
+LOOPING = "journey: {name}\nenter: {{reenter: {reenter}{more}}}\nsteps:\n  - tag: a\n{wait}  - enroll: {other}\n"
+
+
+async def _enrolling(
+    database: Database, name: str, other: str, reenter: str = "always", more: str = "", wait: str = ""
+) -> list[str]:
+    """Publish a journey that lets contacts into another one; gives the problems."""
+    source = LOOPING.format(name=name, other=other, reenter=reenter, more=more, wait=wait)
+    try:
+        async with database.begin() as connection:
+            await store.publish(connection, source, "x.yaml")
+    except InvalidInput as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+async def test_journeys_that_let_contacts_into_one_another_for_ever_are_refused(database: Database) -> None:
+    mend = "(put a wait before it, or write reenter: never or a cooldown under enter)"
+    said = f"x.yaml:5:5: contacts would be let in for ever, without a wait: {{}} {mend}"
+    assert await _enrolling(database, "own", "own") == [said.format("own → own")]
+    assert await _enrolling(database, "own", "own", "after_exit") == []  # it is still inside
+    assert await _enrolling(database, "own", "own", "never") == []
+    assert await _enrolling(database, "own", "own", more=", cooldown: 1d") == []
+    assert await _enrolling(database, "own", "own", wait="  - wait: 1d\n") == []
+    async with database.begin() as connection:
+        await store.publish(connection, "journey: c\nsteps:\n  - tag: c\n")
+    assert await _enrolling(database, "b", "c") == []
+    assert await _enrolling(database, "a", "b") == []
+    assert await _enrolling(database, "c", "a", "after_exit") == [said.format("c → a → b → c")]
+    assert await _enrolling(database, "c", "a", "never") == []
+    assert await _enrolling(database, "b", "c", wait="  - wait: 1d\n") == []
+    assert await _enrolling(database, "c", "a") == []
+
+
+async def test_an_endless_loop_through_a_wait_behind_the_step_is_refused_as_well(database: Database) -> None:
+    source = "journey: own\nenter: {reenter: always}\nsteps:\n  - {enroll: own, await: true}\n"
+    with pytest.raises(InvalidInput, match="own → own"):
+        async with database.begin() as connection:
+            await store.publish(connection, source)

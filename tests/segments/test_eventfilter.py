@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import literal, select
 from sqlalchemy.dialects.postgresql import JSONB
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.database import Database
 from core.errors import Problem
 from segments import eventfilter
+from segments.operands import OPERATORS
 
 NOW = datetime(2026, 5, 9, 12, 0, tzinfo=UTC)
 
@@ -143,6 +144,8 @@ _TEXTS = st.sampled_from(
         "2026-05-09T23:30:00Z",
         "2026-02-29",
         "2024-02-29T10:00Z",
+        "9999-12-31T23:30-05:00",
+        "1000-01-01T00:30+14:00",
         "1",
         "true",
     ]
@@ -150,7 +153,8 @@ _TEXTS = st.sampled_from(
 _NUMBERS = st.integers(-(10**6), 10**6) | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 _SCALARS = st.booleans() | _NUMBERS | _TEXTS
 _VALUES = st.none() | _SCALARS | st.lists(_SCALARS, max_size=3) | st.dictionaries(_TEXTS, _SCALARS, max_size=2)
-_MOMENTS = st.sampled_from(["now", "now-1d", "now+2h", "2026-05-08", "2026-05-08T12:00:00+03:00"])
+_EXTREMES = ["9999-12-31T23:00-05:00", "9999-12-31T23:59:59.999999-14:59", "1000-01-01T00:00+14:59", "now+73000d"]
+_MOMENTS = st.sampled_from(["now", "now-1d", "now+2h", "2026-05-08", "2026-05-08T12:00:00+03:00", *_EXTREMES])
 _ORDERABLE = _NUMBERS | _MOMENTS
 _NON_EMPTY = _TEXTS.filter(bool)
 
@@ -233,3 +237,21 @@ async def test_python_and_sql_agree(database: Database, cases: list[Any]) -> Non
     async with database.begin() as connection:
         in_sql = await _in_sql(connection, cases)
     assert [case for case, p, s in zip(cases, in_python, in_sql, strict=True) if p is not s] == []
+
+
+_OPERANDS = _SCALARS | _MOMENTS | PERIODS | _REGEXPS | st.lists(_SCALARS | _MOMENTS, max_size=3)
+_ANY_VALUE = st.recursive(
+    st.none() | _SCALARS | _MOMENTS | st.sampled_from([float("inf"), 10**400, 5e-324]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=2000, deadline=None)
+@given(operator=st.sampled_from(OPERATORS), operand=_OPERANDS, value=_ANY_VALUE)
+def test_a_filter_that_was_accepted_never_fails_whatever_comes(operator: str, operand: Any, value: Any) -> None:
+    problems: list[Problem] = []
+    where = eventfilter.parse({"event.x": {operator: operand}}, (), problems)
+    assume(not problems)
+    for moment in (NOW, datetime(2000, 2, 29, tzinfo=UTC)):
+        eventfilter.matches(where, {"x": value}, {}, moment)

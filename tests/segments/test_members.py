@@ -1,19 +1,24 @@
 """Counting, paging, comparing, exporting and filling named segments; their versions and growth."""
 
+import asyncio
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core import documents
 from core.clock import now
-from core.database import Database
+from core.database import Database, driver
 from core.errors import Conflict, InvalidInput, NotFound
 from core.schema.contacts import attribute, contact, identity
 from journeys import store as journeys
 from segments import criteria, export, growth, members, membership, overlap, sql, store, tracking, upload, versions
+from segments.examples import CRITERIA, OPERATORS
+from tests.segments.criteria import world
 
 
 @pytest.fixture
@@ -54,12 +59,13 @@ async def _settle(database: Database) -> None:
 async def _count(connection: AsyncConnection, name: str) -> list[int]:
     """The count of a segment in every way there is."""
     everybody = await members.page(connection, name, 0, 100)
-    rows = [line async for piece in export.export(connection, name, ["id"]) for line in csv.reader(io.StringIO(piece))]
+    exported = [piece async for piece in export.export(connection, name, ["id"])]
     return [
         await members.count(connection, name),
         await members.count(connection, name, exactly=True),
         len(everybody),
-        len(rows) - 1,
+        len(list(csv.reader(io.StringIO("".join(piece.text for piece in exported))))) - 1,
+        sum(piece.contacts for piece in exported),
         (await overlap.overlap(connection, name, "all"))["both"],
     ]
 
@@ -69,11 +75,11 @@ async def test_every_way_of_counting_gives_one_number_also_after_an_erasure(peop
     if kept:
         await _keep(people, "vip")
     async with people.begin() as connection:
-        assert await _count(connection, "vip") == [6] * 5
-        assert await _count(connection, "chosen") == [1] * 5
+        assert await _count(connection, "vip") == [6] * 6
+        assert await _count(connection, "chosen") == [1] * 6
         await connection.execute(delete(contact).where(contact.c.id.in_([1, 2])))
-        assert await _count(connection, "vip") == [5] * 5
-        assert await _count(connection, "chosen") == [0] * 5
+        assert await _count(connection, "vip") == [5] * 6
+        assert await _count(connection, "chosen") == [0] * 6
 
 
 async def test_pages_do_not_depend_on_how_contacts_lie(people: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +126,7 @@ async def test_overlap(people: Database) -> None:
 
 async def test_an_export_has_the_columns_asked_for_and_no_formulas(people: Database) -> None:
     async with people.begin() as connection:
-        pieces = [piece async for piece in export.export(connection, "vip", ["id", "email", "city", "tags"])]
+        pieces = [piece.text async for piece in export.export(connection, "vip", ["id", "email", "city", "tags"])]
         rows = list(csv.reader(io.StringIO("".join(pieces))))
         assert rows[0] == ["id", "email", "city", "tags"]
         assert rows[3] == ["6", "c6@example.com", "'=cmd|' /C calc'!A0", "vip,reader"]
@@ -233,3 +239,142 @@ async def test_a_segment_cannot_contain_itself_through_others(people: Database) 
         await store.publish(connection, "segment: b\ncriteria: {contact.segments: a}\n")
         with pytest.raises(InvalidInput, match=r"a\.yaml:2:.*would contain itself: a → b → a"):
             await store.publish(connection, "segment: a\ncriteria: {contact.segments: b}\n", "a.yaml")
+
+
+async def _chain(database: Database, prefix: str, length: int) -> None:
+    """Segments of which each contains the one before."""
+    async with database.begin() as connection:
+        await store.publish(connection, f"segment: {prefix}0\ncriteria: {{contact.tags: vip}}\n")
+        for number in range(1, length):
+            inner = f"{prefix}{number - 1}"
+            await store.publish(connection, f"segment: {prefix}{number}\ncriteria: {{contact.segments: {inner}}}\n")
+
+
+async def test_a_chain_cannot_be_made_longer_from_below(people: Database) -> None:
+    await _chain(people, "s", 10)
+    await _chain(people, "t", 2)
+    async with people.begin() as connection:
+        with pytest.raises(InvalidInput, match=r"s0\.yaml:2:.*the segment s8 names it: .* more than 10 deep: s8 → s7"):
+            await store.publish(connection, "segment: s0\ncriteria: {contact.segments: t1}\n", "s0.yaml")
+    async with people.begin() as connection:
+        await store.publish(connection, "segment: s0\ncriteria: {contact.tags: reader}\n")
+        assert await members.count(connection, "s9") == 4
+
+
+async def test_two_who_publish_at_once_cannot_make_segments_contain_each_other(people: Database) -> None:
+    async with people.begin() as connection:
+        for name in ("a", "b"):
+            await store.publish(connection, f"segment: {name}\ncriteria: {{contact.tags: {name}}}\n")
+
+    async def publish(name: str, inner: str) -> None:
+        async with people.begin() as connection:
+            await store.publish(connection, f"segment: {name}\ncriteria: {{contact.segments: {inner}}}\n")
+
+    done = await asyncio.gather(publish("a", "b"), publish("b", "a"), return_exceptions=True)
+    assert [type(one) for one in done if one is not None] == [InvalidInput]
+    async with people.begin() as connection:
+        assert await members.count(connection, "a") == await members.count(connection, "b") == 0
+
+
+async def test_a_segment_is_not_deleted_while_something_is_stored_that_names_it(people: Database) -> None:
+    async def delete_it() -> None:
+        async with people.begin() as connection:
+            await store.delete_segment(connection, "vip")
+
+    async with people.begin() as connection:
+        await journeys.publish(connection, "journey: first\nenter: {segment: vip}\nsteps: [{wait: 1d}]\n")
+        deleting = asyncio.create_task(delete_it())
+        await _wait_for_lock(connection)
+    with pytest.raises(Conflict, match="named by the journey first"):
+        await deleting
+
+
+async def _wait_for_lock(connection: AsyncConnection) -> None:
+    waiting = text(
+        "select exists (select from pg_locks where locktype = 'advisory' and not granted and "
+        "database = (select oid from pg_database where datname = current_database()))"
+    )
+    async with asyncio.timeout(10):
+        while not (await connection.execute(waiting)).scalar_one():  # noqa: ASYNC110 - another session's lock
+            await asyncio.sleep(0.01)
+
+
+async def test_segments_that_contain_too_much_are_refused(people: Database) -> None:
+    async with people.begin() as connection:
+        for level in range(3):
+            for number in range(10):
+                inner = ", ".join(f"l{level - 1}-{one}" for one in range(10))
+                what = f"contact.segments: [{inner}]" if level else f"contact.tags: t{number}"
+                await store.publish(connection, f"segment: l{level}-{number}\ncriteria: {{{what}}}\n")
+        assert await members.count(connection, "l2-0") == 0
+        names = ", ".join(f"l2-{one}" for one in range(10))
+        with pytest.raises(InvalidInput, match=r"w\.yaml:2:.*2,000 criteria.* more than 1,000"):
+            await store.publish(connection, f"segment: wide\ncriteria: {{exclude: [{names}, {names}]}}\n", "w.yaml")
+        with pytest.raises(InvalidInput, match=r"the segment l2-0 names it: .*more than 1,000"):
+            many = ", ".join(f"{{contact.tags: t{one}}}" for one in range(200))
+            await store.publish(connection, f"segment: l0-0\ncriteria: {{any: [{many}]}}\n")
+        with pytest.raises(InvalidInput, match=r"more than 1,000"):
+            source = f"journey: first\nsteps: [{{if: {{exclude: [{names}, {names}]}}, then: [{{wait: 1d}}]}}]\n"
+            await journeys.publish(connection, source)
+
+
+def test_names_of_segments_count_as_criteria() -> None:
+    with pytest.raises(InvalidInput, match=r"20,000 criteria, more than 300"):
+        criteria.parse({"include": [f"s{number}" for number in range(20_000)]})
+    with pytest.raises(InvalidInput, match=r"350 criteria"):
+        criteria.parse({"any": [{"contact.segments": [f"s{number}" for number in range(50)]}] * 7})
+
+
+@pytest.mark.parametrize("name", ["all", "overlap", "a/b", "../x", '"nul\\0"', '" x"', "x" * 101, "a?b", '""'])
+async def test_names_that_commands_and_addresses_cannot_tell_are_refused(people: Database, name: str) -> None:
+    async with people.begin() as connection:
+        with pytest.raises(InvalidInput, match=r"n\.yaml:1:\d+: the segment has no usable name"):
+            await store.publish(connection, f"segment: {name}\ncriteria: {{contact.tags: vip}}\n", "n.yaml")
+        with pytest.raises(InvalidInput, match="no usable name"):
+            await store.checked(connection, f"segment: {name}\ncriteria: {{contact.tags: vip}}\n")
+
+
+async def test_names_in_any_script_are_taken(people: Database) -> None:
+    async with people.begin() as connection:
+        await store.publish(connection, "segment: Новые клиенты-2\ncriteria: {contact.tags: vip}\n")
+        assert await members.count(connection, "Новые клиенты-2") == 6
+
+
+def test_what_postgresql_cannot_hold_is_refused_by_line() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        store.parse('segment: x\nname: "a\\0b"\nlist:\n  - "a\\0@example.com"\n', "x.yaml")
+    assert [str(one).split(":")[1] for one in caught.value.problems] == ["2", "4"]
+
+
+async def test_the_sql_that_is_shown_can_be_run(database: Database) -> None:
+    async with database.begin() as connection:
+        await world.build(connection)
+        raw = await driver(connection)
+        for section in (*CRITERIA, *OPERATORS):
+            for example, _ in section.examples:
+                parsed = criteria.parse(documents.read(example).data)
+                shown = await sql.sql(connection, parsed)
+                parameters = {key: world.NOW if key == "now" else value for key, value in shown["parameters"].items()}
+                rows = await (await raw.execute(shown["sql"].encode(), parameters)).fetchall()
+                expected = await membership.page(connection, parsed, 0, 100, world.NOW)
+                assert [row[0] for row in rows] == expected, example
+        everybody = await sql.sql(connection, await store.members_are(connection, "all"))
+        assert len(await (await raw.execute(everybody["sql"].encode())).fetchall()) == 12
+
+
+async def test_a_question_with_more_values_than_postgresql_takes_is_refused(people: Database) -> None:
+    tests = ", ".join(f"event.p{number}: {number}" for number in range(50))
+    async with people.begin() as connection:
+        for name in range(2):
+            items = ", ".join(f"{{event: {{name: e, where: {{{tests}}}}}}}" for _ in range(150))
+            await store.publish(connection, f"segment: s{name}\ncriteria: {{any: [{items}]}}\n")
+        with pytest.raises(InvalidInput, match="values, more than 30,000"):
+            await store.publish(connection, "segment: many\ncriteria: {contact.segments: [s0, s1]}\n")
+
+
+async def test_a_long_list_is_one_value(people: Database) -> None:
+    cities = [f"c{number}" for number in range(1000)]
+    numbers: list[Any] = list(range(100, 1100))
+    asked = {"any": [{"contact.city": cities}, {"contact.email": cities}, {"contact.id": {"in": numbers}}] * 60}
+    async with people.begin() as connection:
+        assert await membership.count(connection, criteria.parse(asked)) == 0

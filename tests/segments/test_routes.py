@@ -103,5 +103,34 @@ async def test_scopes_are_asked_for(client: httpx.AsyncClient, database: Databas
     assert (await client.get("/v1/segments/vip/count", headers=headers)).status_code == 200
     for path in ("/v1/segments/vip/members", "/v1/segments/vip/export"):
         assert (await client.get(path, headers=headers)).status_code == 403, path
+    preview = {"criteria": {"contact.tags": "vip"}}
+    assert (await client.post("/v1/segments/preview", json=preview, headers=headers)).status_code == 403
     assert (await client.post("/v1/segments", json={"source": SOURCE}, headers=headers)).status_code == 403
     assert (await client.delete("/v1/segments/vip", headers=headers)).status_code == 403
+
+
+async def test_who_may_not_read_contacts_learns_no_address_by_writing(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    async with database.begin() as connection:
+        key = await access.create(connection, "writer", ["segments:write"])
+    headers = {"Authorization": f"Bearer {key}"}
+    empty = {"source": "segment: chosen\nlist: []\n"}
+    assert (await client.post("/v1/segments", json=empty, headers=headers)).status_code == 200
+    filled = {"source": "segment: chosen\nlist: [anna@example.com]\n"}
+    assert (await client.post("/v1/segments", json=filled, headers=headers)).status_code == 403
+    file = {"file": ("l.csv", b"id\n1\n")}
+    assert (await client.post("/v1/segments/chosen/upload", files=file, headers=headers)).status_code == 403
+
+
+async def test_a_file_may_be_larger_than_other_requests_for_those_who_may_send_it(
+    database: Database, settings: Settings, client: httpx.AsyncClient
+) -> None:
+    await client.post("/v1/segments", json={"source": "segment: chosen\nlist: []\n"})
+    app = create_app(settings.model_copy(update={"request_bytes_limit": 1000}), database)
+    file = {"file": ("l.csv", b"id\n" + b"1\n" * 1000)}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as one:
+        answer = await one.post("/v1/segments/chosen/upload", files=file, headers=client.headers)
+        assert answer.json()["found"] == 1000
+        assert (await one.post("/v1/segments/chosen/upload", files=file)).status_code == 401
+        assert (await one.post("/v1/segments", content=b"x" * 2000, headers=client.headers)).status_code == 413

@@ -1,5 +1,6 @@
 """Comings and goings of segments as events of the log, and what is kept about members."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -10,7 +11,7 @@ from core import eventlog
 from core.clock import now
 from core.database import Database
 from core.schema.contacts import contact
-from segments import membership, store, tracking
+from segments import growth, members, membership, store, tracking
 
 
 @pytest.fixture
@@ -224,3 +225,87 @@ async def test_the_days_count_comings_and_goings(people: Database) -> None:
         from segments.criteria import parse
 
         assert await membership.count(connection, parse(criteria)) == 6
+
+
+async def _growth(connection: AsyncConnection) -> list[tuple[str, int, int | None, int | None]]:
+    rows = await connection.execute(
+        text(
+            "select name, d.members, entered, gone from segment_day d join segment s on s.id = d.segment_id order by 1"
+        )
+    )
+    return [tuple(row) for row in rows]
+
+
+async def test_nobody_leaves_when_keeping_ends(people: Database) -> None:
+    await _listen(people, "vip")
+    await _tag(people, 3, "vip")
+    await _work(people)
+    await _listen(people)
+    async with people.begin() as connection:
+        assert await _growth(connection) == [("vip", 6, 1, 0)]
+        assert (await connection.execute(text("select members from segment where name = 'vip'"))).scalar_one() == 0
+
+
+async def test_a_segment_that_cannot_be_asked_about_stops_no_other(people: Database) -> None:
+    async with people.begin() as connection:
+        asked = {"a": {"contact.segments": "b"}, "b": {"contact.segments": "a"}, "visitors": {"session": {"pages": 2}}}
+        for number, (name, data) in enumerate(asked.items(), 1):
+            await connection.execute(
+                text("insert into segment (id, name, title, source, criteria) values (:id, :name, '', '', :criteria)"),
+                {"id": -number, "name": name, "criteria": json.dumps(data)},
+            )
+    await _listen(people, "vip", "a", "visitors")  # `a` cannot even begin
+    async with people.begin() as connection:
+        await connection.execute(text("alter table session rename to away"))
+        await connection.execute(text("update segment set sweep_due_at = now() - interval '1 day' where id = -3"))
+        await connection.execute(
+            text("insert into segment_look (contact_id, cause, segment_id) values (3, 'sweep', -3)")
+        )
+    await _tag(people, 3, "vip")
+    await _work(people)
+    async with people.begin() as connection:
+        assert await _events(connection) == [("segment.entered", 3, "vip")]
+        for _ in range(6):
+            await growth.count_next(connection)
+        assert [row[0] for row in await _growth(connection)] == ["buyers", "other", "vip"]
+        resting = (
+            "select name from segment where rests_until > now() and coalesce(sweep_due_at > now(), true) order by 1"
+        )
+        assert list((await connection.execute(text(resting))).scalars()) == ["a", "b", "visitors"]
+        await connection.execute(text("alter table away rename to session"))
+        await connection.execute(text("update segment set rests_until = now() - interval '1 second'"))
+        while await growth.count_next(connection):
+            pass
+        assert "visitors" in {row[0] for row in await _growth(connection)}
+
+
+async def test_changes_of_a_transaction_that_began_before_tracking_are_seen(people: Database) -> None:
+    async with people.begin() as early:
+        await early.execute(update(contact).where(contact.c.id == 3).values(tags=["vip"]))
+        await _listen(people, "vip")
+        async with people.begin() as connection:
+            assert await _kept(connection, "vip") == [2, 4, 6, 8, 10]
+    await _work(people)
+    async with people.begin() as connection:
+        assert await _events(connection) == [("segment.entered", 3, "vip")]
+
+
+async def test_whom_a_sweep_found_is_looked_at_however_much_else_changes(people: Database) -> None:
+    async with people.begin() as connection:
+        await tracking.listen(connection, {"vip"})
+        assert await tracking.sweep(connection)
+        await connection.execute(
+            text("insert into segment_look (contact_id, cause) select 1, 'contact' from generate_series(1, 100)")
+        )
+    async with people.begin() as connection:
+        await tracking.look_on(connection, limit=5)
+        assert await _kept(connection, "vip") == [2, 4, 6, 8, 10]
+
+
+async def test_asking_does_not_wait_for_tracking_nor_tracking_for_asking(people: Database) -> None:
+    async with people.begin() as tracker, people.begin() as asking:
+        for one in (tracker, asking):
+            await one.execute(text("set local lock_timeout = '2s'"))
+        await tracker.execute(text("select from segment for no key update"))
+        assert await members.count(asking, "vip") == 5
+        await members.page(asking, "vip", 0, 10)

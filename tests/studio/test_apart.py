@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from prometheus_client.parser import text_string_to_metric_families
 
 from core.settings import Settings
 from studio import doctor
@@ -101,7 +102,7 @@ class Machines:
         self.settings = settings
         self.roles: list[Role] = []
 
-    def start(self, name: str, *words: str) -> Role:
+    def start(self, name: str, *words: str, **settings: str) -> Role:
         """Start a role, with a data folder of its own that nobody has made."""
         installation = Installation(self.folder / f"data-of-{name}")
         log = self.folder / f"{name}.log"
@@ -109,7 +110,7 @@ class Machines:
             process = subprocess.Popen(
                 [sys.executable, "-m", "studio.cli", name, *words],
                 cwd=ROOT,
-                env={**installation.environment, **self.settings},
+                env={**installation.environment, **self.settings, **settings},
                 stdout=output,
                 stderr=output,
                 text=True,
@@ -175,9 +176,15 @@ async def test_api_worker_and_router_apart(
     try:
         async with letterbox() as (box, email):
             machines.done("migrate")
-            roles = [machines.start("api", "--port", str(port)), machines.start("worker"), machines.start("router")]
+            shown = {"worker": str(free_port()), "router": str(free_port())}
+            roles = [machines.start("api", "--port", str(port))]
+            roles += [machines.start(name, KASKAD_METRICS_PORT=place) for name, place in shown.items()]
             await_true(lambda: _is_ready(url), "the API is ready")
             _play(machines, url, box, email.get_secret_value())
+            accepted = ("kaskad_messages_total", {"channel": "email", "state": "accepted"})
+            await_true(lambda: _metric(shown["worker"], *accepted) == 1, "the worker has counted the letter")
+            assert _metric(shown["router"], "kaskad_router_events_total", {}) > 0
+            assert _metric(shown["router"], "kaskad_router_entries_total", {}) == 1
             findings = {one["part"]: one for one in json.loads(machines.done("doctor", "--json"))}
             assert findings["Temporal"]["found"] == f"{cluster}, namespace {NAMESPACE}"
             assert {one["verdict"] for one in findings.values()} <= {"good", "doubtful"}
@@ -188,6 +195,14 @@ async def test_api_worker_and_router_apart(
         assert secret not in said
     assert "Traceback" not in said and '"level": "error"' not in said, said
     assert machines.own_keys() == []
+
+
+def _metric(port: str, name: str, labels: dict[str, str]) -> float:
+    """What Prometheus would read there."""
+    answer = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10)
+    assert answer.headers["content-type"].startswith("text/plain")
+    samples = [one for family in text_string_to_metric_families(answer.text) for one in family.samples]
+    return sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
 
 
 def _play(machines: Machines, url: str, box: Letterbox, email: str) -> None:

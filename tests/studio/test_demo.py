@@ -25,7 +25,7 @@ from examples import PORTAL
 from journeys import compiler, loader
 from journeys.plan import Wait
 from studio.demo import folder
-from studio.demo.cli import report
+from studio.demo.cli import apart, report
 from studio.demo.client import Client
 from studio.demo.figures import CaughtLetter, Facts, Message, Run, gather
 from studio.demo.story import CHANGED, JOURNEY, LETTER, LONGEST, REMINDER, SAVED, SUBMITTED, Habit, Story, tell
@@ -58,6 +58,39 @@ def test_the_story_fits_the_journey_that_is_pushed() -> None:
         assert expected.letters | expected.possible | expected.skipped <= steps
     waits = [step.seconds or 0 for step in plan.steps if isinstance(step, Wait)]
     assert sum(sorted(waits)[-2:]) == LONGEST.total_seconds()
+
+
+# Its settings
+
+_ELSEWHERE = {
+    "DATABASE": "postgresql://kaskad:hunter2@db.example/kaskad",
+    "TEMPORAL": "temporal.example:7233",
+    "TEMPORAL_API_KEY": "hunter2",
+    "SECRET_KEY": "the secret of the real installation",
+    "EMAIL": "smtp://mail.example",
+    "INBOUND_ADDRESS": "bounces.example.com",
+    "INBOUND_PORT": "25",
+    "INBOUND_MAILBOX": "imaps://user:hunter2@mail.example/INBOX",
+    "SENTRY_DSN": "https://hunter2@sentry.example/1",
+    "BASE_URL": "https://mail.example.com",
+    "METRICS_PORT": "9100",
+    "CALL_PRIVATE": "true",
+}
+
+
+def test_the_demo_takes_over_nothing_that_leads_to_a_real_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in _ELSEWHERE.items():
+        monkeypatch.setenv(f"KASKAD_{name}", value)
+    monkeypatch.setenv("KASKAD_LOG_LEVEL", "debug")
+    monkeypatch.setenv("KASKAD_EVENT_BATCH_LIMIT", "77")
+    settings = apart(Settings(data=tmp_path, port=8123))
+    usual = Settings.model_construct()
+    for name in _ELSEWHERE:
+        assert getattr(settings, name.lower()) == getattr(usual, name.lower()), name
+    assert (settings.data, settings.port, settings.demo) == (tmp_path / "demo", 8123, True)
+    assert (settings.log_level, settings.event_batch_limit) == ("debug", 77)
 
 
 # The comparison

@@ -163,22 +163,24 @@ async def test_without_a_database_requests_are_refused_and_readiness_says_so(set
 
 
 @pytest.mark.parametrize(
-    ("host", "base_url", "headers"),
+    ("host", "public", "called", "headers"),
     [
-        ("0.0.0.0", "http://127.0.0.1:8000", {}),
-        ("127.0.0.1", "http://kaskad.example", {}),  # DNS rebinding, or a proxy
-        ("127.0.0.1", "http://127.0.0.1:8000", {"X-Forwarded-For": "203.0.113.9"}),
+        ("0.0.0.0", None, "http://127.0.0.1:8000", {}),
+        ("127.0.0.1", None, "http://kaskad.example", {}),  # DNS rebinding, or a proxy
+        ("127.0.0.1", None, "http://127.0.0.1:8000", {"X-Forwarded-For": "203.0.113.9"}),
+        # nginx with `proxy_pass http://127.0.0.1:8000` and nothing else
+        ("127.0.0.1", "https://mail.example.com", "http://127.0.0.1:8000", {}),
     ],
 )
 async def test_pages_ask_strangers_for_an_admin_key(
-    database: Database, settings: Settings, host: str, base_url: str, headers: dict[str, str]
+    database: Database, settings: Settings, host: str, public: str | None, called: str, headers: dict[str, str]
 ) -> None:
     async with database.begin() as connection:
         admin = await access.create(connection, "admin", ["admin"])
         reader = await access.create(connection, "reader", ["contacts:read"])
-    app = create_app(settings.model_copy(update={"host": host}), database)
+    app = create_app(settings.model_copy(update={"host": host, "base_url": public}), database)
     headers = {**headers, "Accept": "text/html"}
-    async with _client(app, base_url) as client:
+    async with _client(app, called) as client:
         for path in ("/", "/journeys/welcome", "/metrics"):
             refused = await client.get(path, headers=headers)
             assert refused.status_code == 401
@@ -187,6 +189,14 @@ async def test_pages_ask_strangers_for_an_admin_key(
             password = base64.b64encode(f"anyone:{key}".encode()).decode()
             answer = await client.get("/", headers={**headers, "Authorization": f"Basic {password}"})
             assert answer.status_code == status
+
+
+@pytest.mark.parametrize("public", ["http://localhost:8000", "http://[::1]:8000/", "http://127.0.0.1:8000"])
+async def test_pages_are_open_on_a_machine_whose_address_is_its_own(
+    database: Database, settings: Settings, public: str
+) -> None:
+    async with _client(create_app(settings.model_copy(update={"base_url": public}), database)) as client:
+        assert (await client.get("/")).status_code == 200
 
 
 async def test_pages_carry_headers_that_keep_browsers_safe(app: FastAPI) -> None:

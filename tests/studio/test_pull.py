@@ -5,11 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 from typer.testing import CliRunner
 
 import contacts
 from core.database import Database
 from core.errors import InvalidInput
+from core.schema.segments import segment
 from core.settings import Settings
 from examples import PORTAL
 from journeys import cli
@@ -71,12 +73,10 @@ async def test_differences_are_those_of_meaning(database: Database, settings: Se
             await differences(connection, folder)
 
 
-async def test_names_make_no_paths(database: Database, settings: Settings, tmp_path: Path) -> None:
-    source = tmp_path / "mine"
-    (source / "segments").mkdir(parents=True)
-    (source / "segments" / "a.yaml").write_text("segment: ../../etc/passwd\ncriteria: {contact.tags: x}\n")
+async def test_names_make_no_paths(database: Database, tmp_path: Path) -> None:
+    source = "segment: ../../etc/passwd\nlist: []\n"
     async with database.begin() as connection:
-        await push(connection, settings, source)
+        await connection.execute(insert(segment).values(name="../../etc/passwd", title="", source=source))
         (done,) = await pull(connection, tmp_path / "deep" / "er")
     assert Path(done.file) == tmp_path / "deep" / "er" / "segments" / "..%2F..%2Fetc%2Fpasswd.yaml"
 

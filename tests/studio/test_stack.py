@@ -140,17 +140,30 @@ def test_a_data_folder_that_cannot_be_made(installation: Installation) -> None:
 async def test_what_a_killed_stack_left_behind_is_ended_and_strangers_are_not(installation: Installation) -> None:
     data = installation.data
     data.mkdir()
-    script = "import sys, time; time.sleep(60)"
-    left = await asyncio.create_subprocess_exec(sys.executable, "-c", script, f"{data}/temporal/temporal.db")
-    stranger = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
+
+    async def start(data: Path, *words: str) -> asyncio.subprocess.Process:
+        script = "import time; time.sleep(60)"
+        environment = {**os.environ, "KASKAD_DATA": str(data)}
+        return await asyncio.create_subprocess_exec(sys.executable, "-c", script, *words, env=environment)
+
+    left = {
+        "temporal": await start(data, f"--db-filename={data}/temporal/temporal.db"),
+        "api": await start(data, "-m", "studio.cli", "api"),
+    }
+    strangers = {
+        "worker": await start(data.with_name("another"), "-m", "studio.cli", "worker"),
+        "router": await start(data, "something else"),
+    }
     try:
-        running.write(data, Running(os.getpid(), "", "", "", {"temporal": left.pid, "worker": stranger.pid}))
+        parts = {name: one.pid for name, one in (left | strangers).items()}
+        running.write(data, Running(os.getpid(), "", "", "", parts=parts))
         await supervisor._end_leftovers(data)
-        assert await asyncio.wait_for(left.wait(), 10) == -signal.SIGTERM
-        assert stranger.returncode is None
-        assert running.read(data) is None
+        for one in left.values():
+            assert await asyncio.wait_for(one.wait(), 10) == -signal.SIGTERM
+        assert [one.returncode for one in strangers.values()] == [None, None]
+        assert not (data / "stack.json").exists()
     finally:
-        for one in (left, stranger):
+        for one in (left | strangers).values():
             if one.returncode is None:
                 one.kill()
                 await one.wait()
@@ -198,10 +211,13 @@ async def test_a_replaced_password_is_explained(installation: Installation) -> N
     server = _server(installation)
     await server.start()
     await server.stop()
-    (installation.data / "postgres.password").write_text("another")
+    (installation.data / "postgres.password").write_text("another password of somebody")
     with pytest.raises(DatabaseUnavailable, match=r"postgres\.password was replaced"):
         await server.start()
     assert server.pid is None
+    (installation.data / "postgres.password").write_text("")
+    with pytest.raises(Misconfigured, match=r"postgres\.password holds 0 bytes"):
+        await server.start()
 
 
 async def test_strangers_need_the_password_and_see_no_files(installation: Installation) -> None:
@@ -272,3 +288,19 @@ def test_the_api_answers_the_index_of_a_fresh_installation(installation: Install
     page = httpx.get(there.api)
     assert page.status_code == 200 and "No journey yet" in page.text
     assert Path(installation.data / "logs" / "api.log").exists()
+
+
+def test_worker_and_router_show_their_metrics_side_by_side(installation: Installation) -> None:
+    port = next(port for port in iter(process.free_port, None) if not process.why_not_listen("127.0.0.1", port + 1))
+    installation.environment["KASKAD_METRICS_PORT"] = str(port)
+    up = installation.begin("--role", "worker", "--role", "router")
+
+    def shown(port: int) -> str:
+        assert up.poll() is None, up.communicate()[0]
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+        except httpx.HTTPError:
+            return ""
+
+    await_true(lambda: "kaskad_messages" in shown(port), "the worker shows its metrics")
+    await_true(lambda: "kaskad_router_events_total" in shown(port + 1), "the router shows its metrics")

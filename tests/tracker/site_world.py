@@ -21,9 +21,9 @@ IPHONE = (
 
 
 async def make_site(database: Database, name: str = "portal", **wanted: Any) -> Site:
-    """A site with one key."""
+    """A site with one key, whose pages may say who a visitor is."""
     async with database.begin() as connection:
-        return await sites.add(connection, Wanted(name, **{"origins": [ORIGIN], **wanted}))
+        return await sites.add(connection, Wanted(name, **{"origins": [ORIGIN], "identify": "open", **wanted}))
 
 
 def milliseconds(seconds_ago: float = 0) -> int:

@@ -2,8 +2,12 @@
 
 import asyncio
 import json
+import os
+import signal
+import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -38,6 +42,55 @@ async def test_the_log_is_printed_and_counted(
     assert "cart.changed" in await command("tail", "--no-follow")
     found = json.loads(await command("count", "--json"))
     assert [(row["event"], row["events"]) for row in found] == [("page.viewed", 6), ("cart.changed", 3)]
+
+
+ATTACK = "\x1b]0;owned\x07\x1b[2J\x9b1A\u202egpj.exe\n2026-01-01 order.paid"
+STEERING = {*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), "\u202e"} - {"\n"}
+
+
+async def test_what_visitors_wrote_cannot_steer_the_terminal(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KASKAD_DATABASE", database.url)
+    monkeypatch.setenv("KASKAD_DATA", str(tmp_path))
+    intake = Intake(database, settings)
+    properties = msgspec.json.encode({"title": ATTACK, ATTACK: {"deep": ATTACK}})
+    await intake.take([incoming(1, identity=f"u{ATTACK}", properties=properties)], 1)
+    await intake.close()
+    for words in (("list",), ("tail", "--no-follow")):
+        shown = await command(*words)
+        assert "gpj.exe" in shown
+        assert not STEERING & set(shown)
+        assert len(shown.splitlines()) == 1, "nor write lines of its own"
+
+
+async def test_events_are_printed_as_they_are_committed(database: Database, settings: Settings, tmp_path: Path) -> None:
+    """`kaskad events tail` in a process of its own, until Ctrl-C."""
+    intake = Intake(database, settings)
+    await intake.take([incoming(1), incoming(2, name="cart.changed")], 1)
+    environment = {**os.environ, "KASKAD_DATABASE": database.url, "KASKAD_DATA": str(tmp_path)}
+    program = "from tracker.cli import app; app()"
+    options = ("tail", "--json", "-n", "1", "--name", "page.viewed")
+    tail = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program, *options), env=environment, stdout=asyncio.subprocess.PIPE
+    )
+    assert tail.stdout is not None
+    try:
+        async with asyncio.timeout(60):
+            printed = [json.loads(await tail.stdout.readline())]
+            for number in (3, 4, 5):  # the second is of another name
+                await intake.take([incoming(number, name="cart.changed" if number == 4 else "page.viewed")], 1)
+                if number != 4:
+                    printed.append(json.loads(await tail.stdout.readline()))
+            tail.send_signal(signal.SIGINT)
+            assert await tail.stdout.read() == b""
+            assert await tail.wait() == 130
+    finally:
+        if tail.returncode is None:
+            tail.kill()
+            await tail.wait()
+        await intake.close()
+    assert [row["properties"]["n"] for row in printed] == [1, 3, 5]
 
 
 async def test_past_events_are_imported_and_listed(

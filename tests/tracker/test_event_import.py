@@ -90,6 +90,18 @@ async def test_bad_lines_are_told_with_the_reason(database: Database, tmp_path: 
     assert msgspec.json.decode(found[1]["text"])["id"] == "e-2"
 
 
+async def test_a_dry_run_and_another_file_leave_an_older_rejects_file_alone(database: Database, tmp_path: Path) -> None:
+    file = jsonl(tmp_path / "past.jsonl", [line(0), b"{nothing"])
+    kept = tmp_path / "past.jsonl.rejects.csv"
+    kept.write_text("mended by hand")
+    dry = await import_events(database, file, dry_run=True)
+    assert [row["line"] for row in rejected(dry.rejects_file)] == ["2"]
+    assert kept.read_text() == "mended by hand"
+    done = await import_events(database, file)
+    assert done.rejects_file == str(kept) and [row["line"] for row in rejected(done.rejects_file)] == ["2"]
+    assert (tmp_path / "past.jsonl.rejects.csv.1").read_text() == "mended by hand"
+
+
 async def test_a_table_of_orders(database: Database, tmp_path: Path) -> None:
     file = tmp_path / "orders.csv"
     file.write_text(
@@ -201,3 +213,11 @@ async def test_names_beyond_the_limit(database: Database, tmp_path: Path) -> Non
     report = await import_events(database, file, settings=Settings(event_names_limit=2, data=tmp_path))
     assert (report.accepted, report.rejected) == (2, 1)
     assert datetime.now(UTC) > LAST_YEAR
+
+
+async def test_phone_numbers_are_read_as_in_the_installations_region(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    file = jsonl(tmp_path / "calls.jsonl", [line(1, contact={"phone": "030 1234567"})])
+    await import_events(database, file, settings=settings.model_copy(update={"phone_region": "DE"}))
+    assert await rows(database, "select value from identity") == [("+49301234567",)]

@@ -18,6 +18,7 @@ from core.schema.partitions import month_start, months
 from core.settings import Settings
 from studio.stack.postgres import EmbeddedPostgres
 from tracker import Busy, Duplicate, Incoming, Intake, Stored
+from tracker.ingest import SEARCHES
 
 
 def incoming(number: int = 0, **changes: Any) -> Incoming:
@@ -102,7 +103,8 @@ async def test_two_processes_store_the_same_ids_once(database: Database, setting
 
 REFUSE = """
 create function refuse() returns trigger language plpgsql as $$ begin
-  if new.properties ? 'poison' then raise exception 'no poison here'; end if; return new; end $$;
+  if new.properties ? 'poison' then raise exception 'no poison here' using errcode = '22000'; end if;
+  return new; end $$;
 create trigger refuse before insert on event for each row execute function refuse();
 """
 
@@ -120,6 +122,56 @@ async def test_poison_is_answered_alone(intake: Intake, database: Database) -> N
     assert await numbers(database) == [n for n in range(100) if n not in poison]
     # Its id was not used up: mended, the event is taken.
     assert await intake.take([incoming(13)], 1) == [Stored()]
+
+
+async def test_one_request_full_of_poison_is_searched_so_far_and_no_further(intake: Intake, database: Database) -> None:
+    async with database.begin() as connection:
+        await connection.execute(text(REFUSE + "create sequence tried"))
+        await connection.execute(
+            text("create or replace function refuse() returns trigger language plpgsql as " + COUNT)
+        )
+    rotten = [incoming(n, id=None, properties=b'{"poison":1}') for n in range(1000)]
+    good = [incoming(n) for n in range(3)]
+    fates, neighbour = await asyncio.gather(intake.take([*rotten, good[0]], 1), intake.take(good[1:], 1))
+    assert all(isinstance(fate, Problem) for fate in fates[:-1])
+    assert any("not tried" in str(fate) for fate in fates)
+    assert neighbour == [Stored(), Stored()]
+    ((tried,),) = await rows(database, "select last_value from tried")
+    assert tried <= SEARCHES + 8
+
+
+COUNT = """$$ begin perform nextval('tried');
+  if new.properties ? 'poison' then raise exception 'no poison here' using errcode = '22000'; end if; return new; end $$
+"""
+
+
+async def test_a_server_that_only_reads_is_no_events_fault(
+    intake: Intake, database: Database, postgres: EmbeddedPostgres
+) -> None:
+    """As after a failover: what comes meanwhile may be sent again, and is not called unfit."""
+    assert await intake.take([incoming(1)], 1) == [Stored()]
+    name = database.engine.url.database
+    async with await psycopg.AsyncConnection.connect(postgres.superuser_url, autocommit=True) as admin:
+        await admin.execute(f'alter database "{name}" set default_transaction_read_only = on')
+        await database.close()
+        with pytest.raises(DatabaseUnavailable, match="read-only"):
+            await intake.take([incoming(2), incoming(3)], 1)
+        with pytest.raises(DatabaseUnavailable, match="read-only"):
+            await intake.take([incoming(4, name="never.seen")], 1)
+        await admin.execute(f'alter database "{name}" reset default_transaction_read_only')
+    await database.close()
+    assert await intake.take([incoming(2), incoming(3)], 1) == [Stored(), Stored()]
+
+
+async def test_a_flood_of_names_beyond_the_limit_asks_the_database_once(database: Database, settings: Settings) -> None:
+    intake = Intake(database, settings.model_copy(update={"event_names_limit": 1}))
+    assert [type(fate) for fate in await intake.take([incoming(1), incoming(2, name="z")], 1)] == [Stored, Problem]
+    async with database.begin() as holder:
+        await holder.execute(text("lock table event_name in access exclusive mode"))
+        async with asyncio.timeout(5):
+            fates = await intake.take([incoming(3), incoming(4, name="c"), incoming(5, name="z")], 1)
+        assert [type(fate) for fate in fates] == [Stored, Problem, Problem]
+    await intake.close()
 
 
 async def test_names_are_bounded(database: Database, settings: Settings) -> None:

@@ -15,6 +15,7 @@ from core.database import Database
 from core.ids import derived_hex
 from core.settings import Settings
 from tests.tracker.site_world import SESSIONS, rows
+from tracker import sessions
 from tracker.campaigns import arrival
 from tracker.ingest import Intake
 from tracker.sessions import Visit
@@ -35,7 +36,7 @@ def entry(visitor: str, number: int, minutes: float, campaign: int = 0, site: in
     properties = msgspec.json.encode({"url": url, "site": f"site-{site}", "number": number})
     event = Incoming(0, str(number), "page.viewed", "anonymous_id", visitor, at, None, properties)
     step = Step(at, url, None, arrival(url, None), True, Client(device=device))
-    return Entry(event, derived_hex(visitor, str(number)), Visit(site, f"site-{site}", step))
+    return Entry(event, derived_hex(visitor, str(number)), Visit(site, step))
 
 
 def wanted(entries: list[Entry]) -> list[tuple[Any, ...]]:
@@ -79,6 +80,49 @@ async def test_a_late_campaign_cuts_sessions_anew_from_the_log(database: Databas
     assert [row["id"] for row in sessions] == [first["id"], second["id"]], "rows keep their numbers"
     assert [(row["pages"], row["source"], row["campaign"]) for row in sessions] == [(2, "direct", None), (4, "x", "1")]
     assert {row["device"] for row in sessions} == {"mobile"}
+
+
+async def test_what_a_server_says_of_a_site_is_no_hit_of_it(database: Database, settings: Settings) -> None:
+    """Anybody with a key for events can write such properties; only what came in by the site counts."""
+    intake = Intake(database, settings)
+    hits = [entry("v", 0, 0), entry("v", 1, 20)]
+    await intake.put(hits)
+    forged = entry("v", 2, 10).event
+    await intake.put([Entry(forged, None), Entry(msgspec.structs.replace(forged, name="order.paid"), None)])
+    late = entry("v", 3, 15, campaign=1)
+    await intake.put([late])
+    await intake.close()
+    assert await written(database, "v") == wanted([*hits, late])
+    marks = [row["site_id"] for row in await rows(database, "select site_id from event order by id")]
+    assert marks == [1, 1, None, None, 1]
+
+
+async def test_beyond_a_bound_late_hits_count_and_cut_nothing_anew(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "CUT_HITS", 20)
+    intake = Intake(database, settings)
+    hits = [entry("v", n, n) for n in range(0, 40, 2)]
+    await intake.put(hits)
+    await intake.put([entry("v", 100, 31, campaign=1)])
+    assert await written(database, "v") == wanted([*hits, entry("v", 100, 31, campaign=1)]), "just within the bound"
+    await intake.put([entry("w", n, n) for n in range(21)])
+    await intake.put([entry("w", 100, 10.5, campaign=1), entry("w", 101, -5), entry("w", 102, 12.5, campaign=2)])
+    found = [row[-2:] for row in await written(database, "w")]
+    await intake.close()
+    counted = await rows(
+        database, "select sum(pages) from session s join identity i on i.contact_id = s.contact_id and i.value = 'w'"
+    )
+    assert counted == [{"sum": 24}], "each hit counts once all the same"
+    assert [source for _, source in found] == ["direct", "direct"]
+
+
+async def test_sessions_without_end_are_not_cut_anew(database: Database, settings: Settings) -> None:
+    intake = Intake(database, settings)
+    await intake.put([entry("v", n, n * 25) for n in range(-60, 60)])
+    await intake.put([entry("v", 100, 10, campaign=1)])
+    await intake.close()
+    assert [row["pages"] for row in await rows(database, SESSIONS)] == [121]
 
 
 async def test_sessions_are_those_of_one_contact_and_one_site(database: Database, settings: Settings) -> None:
@@ -155,3 +199,13 @@ async def test_pages_cannot_use_up_the_names_of_events(database: Database, setti
     spoken = [msgspec.structs.replace(one, visit=None, key=None) for one in named]
     assert [type(fate).__name__ for fate in await intake.put(spoken)].count("Stored") == 4
     await intake.close()
+
+
+async def test_a_name_that_a_server_sends_with_a_page_is_the_servers(database: Database, settings: Settings) -> None:
+    intake = Intake(database, settings.model_copy(update={"event_names_limit": 2}))
+    await intake.put([entry("v", 0, 0)])
+    hit = entry("v", 1, 1)
+    hit = msgspec.structs.replace(hit, event=msgspec.structs.replace(hit.event, name="order.paid"))
+    fates = await intake.put([hit, msgspec.structs.replace(hit, visit=None, key=None)])
+    await intake.close()
+    assert [type(fate).__name__ for fate in fates] == ["Stored", "Stored"]

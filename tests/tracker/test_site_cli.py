@@ -47,6 +47,11 @@ async def test_a_sites_life() -> None:
     assert changed["origins"] == row["origins"]
     shown = json.loads(await command("show", "portal", "--url", "https://t.portal.example/", "--json"))
     assert 'data-endpoint="https://t.portal.example/a/b"' in shown["tag"] and shown["hits"] == []
+    assert row["identify"] == "signed"
+    assert json.loads(await command("set", "portal", "--identify", "open", "--json"))["identify"] == "open"
+    secret = (await command("secret", "portal")).strip()
+    assert len(secret) == 64 and secret not in await command("show", "portal", "--json")
+    assert (await command("secret", "portal", "--new")).strip() not in {secret, ""}
     await command("remove", "portal", "--yes")
     assert "there is no site portal" in await command("show", "portal", fails=True)
 
@@ -63,6 +68,7 @@ async def test_a_sites_life() -> None:
         ),
         (["a", "--origin", "*", "--script-path", "/a", "--endpoint-path", "/a"], ["one path"]),
         (["a", "--origin", "*", "--address", "sell"], ["drop, truncate, keep"]),
+        (["a", "--origin", "*", "--identify", "guess"], ["signed, open"]),
     ],
 )
 async def test_what_cannot_be_is_said(arguments: list[str], words: list[str]) -> None:

@@ -1,22 +1,30 @@
 """The endpoint of the site snippet, as pages and those who only pretend to be pages see it."""
 
+import hmac
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
+from sqlalchemy.exc import DBAPIError
 
-from contacts import attributes, erasure
+from contacts import attributes, erasure, identifying
 from core.clock import now
 from core.database import Database
+from core.errors import Problem
 from core.settings import Settings
+from segments import eventfilter
 from studio.api import create_app
+from studio.stack.postgres import EmbeddedPostgres
 from tests.tracker.site_world import (
     COUNTS,
     EVENTS,
@@ -32,8 +40,10 @@ from tests.tracker.site_world import (
     view,
 )
 from tracker import sites
+from tracker.identify import sign
 from tracker.site_routes import desk_of
 from tracker.sites import Site
+from tracker.tally import Tally
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -81,6 +91,7 @@ async def test_a_page_view_is_an_event_and_a_session(
     }
     assert [session[name] for name in ("source", "medium", "campaign", "term")] == ["letter", "email", "may", None]
     assert [session[name] for name in ("device", "browser", "os", "language")] == ["mobile", "Safari", "iOS", "ru-RU"]
+    assert (session["brand"], session["model"]) == ("Apple", "iPhone")
     assert await counts(app, database) == {"stored": 1}
 
 
@@ -351,6 +362,61 @@ async def test_identify(client: httpx.AsyncClient, database: Database, site: Sit
     assert (await send(client, body(site.key, ident={"external_id": "u-17"}))).status_code == 204
 
 
+async def _anna(database: Database) -> int:
+    """Somebody known, whom strangers know of."""
+    async with database.begin() as connection:
+        said = {"external_id": "u-1", "email": "anna@example.com"}
+        return (await identifying.identify(connection, "annas-laptop", said)).contact_id
+
+
+async def test_a_stranger_cannot_act_as_somebody_known(client: httpx.AsyncClient, database: Database) -> None:
+    site = await make_site(database, identify="signed")
+    anna = await _anna(database)
+    for ident in ({"email": "anna@example.com", "external_id": "u-mallory"}, {"external_id": "u-1"}):
+        answer = await send(client, body(site.key, view(), anon="mallorys-laptop", ident=ident))
+        assert (answer.status_code, answer.json()["accepted"]) == (200, 1)
+        (problem,) = answer.json()["errors"]
+        assert problem["path"] == "ident.signature" and f"kaskad site secret {site.name}" in problem["mend"]
+        assert (await send(client, body(site.key, ident=ident))).status_code == 422
+    assert anna not in {event["contact_id"] for event in await rows(database, EVENTS)}
+    known = await rows(database, "select kind, value from identity where contact_id = :id order by kind", id=anna)
+    assert [row["value"] for row in known] == ["annas-laptop", "anna@example.com", "u-1"]
+
+
+async def test_a_sites_server_vouches_for_who_a_visitor_is(client: httpx.AsyncClient, database: Database) -> None:
+    site = await make_site(database, identify="signed")
+    anna = await _anna(database)
+    said = {"external_id": "u-1", "phone": "+7 916 123-45-67"}
+    signed = {**said, "signature": sign(site.secret, said)}
+    assert (await send(client, body(site.key, view(), anon="annas-phone", ident=signed))).status_code == 204
+    (event,) = await rows(database, EVENTS)
+    assert event["contact_id"] == anna
+    (phone,) = await rows(database, "select contact_id from identity where value = '+79161234567'")
+    assert phone["contact_id"] == anna, "and a server may add an address"
+    for wrong in (
+        {**signed, "external_id": "u-2"},
+        {"external_id": "u-1", "signature": signed["signature"]},
+        {**signed, "signature": sign("another secret", said)},
+        {**signed, "signature": "\u00e9"},
+    ):
+        answer = await send(client, body(site.key, view(), anon="mallorys-phone", ident=wrong))
+        assert [error["path"] for error in answer.json()["errors"]] == ["ident.signature"]
+    assert [row["contact_id"] == anna for row in await rows(database, EVENTS)] == [True, *[False] * 4]
+
+
+async def test_one_value_is_not_signed_as_two(client: httpx.AsyncClient, database: Database) -> None:
+    """An id that holds a line break must not be worth an id and an address, nor the reverse."""
+    site = await make_site(database, identify="signed")
+    both = {"email": "anna@example.com", "external_id": "u-9"}
+    documented = b"external_id,email\nu-9\nanna@example.com"
+    assert sign("s", both) == hmac.new(b"s", documented, "sha256").hexdigest()
+    odd = {"external_id": "u-9\nanna@example.com"}
+    assert sign("s", odd) != sign("s", both)
+    broken = {"external_id": "u-9", "email": "anna@example.com\n"}
+    answer = await send(client, body(site.key, ident={**broken, "signature": sign(site.secret, broken)}))
+    assert answer.status_code == 422
+
+
 async def test_a_page_fills_in_attributes_and_overwrites_none(
     client: httpx.AsyncClient, database: Database, site: Site
 ) -> None:
@@ -393,6 +459,18 @@ async def test_an_erased_anonymous_id_does_not_come_to_life_again(
     (session,) = await rows(database, SESSIONS)
     assert session["entry_url"] is None and session["exit_url"] is None
     assert (await send(client, body(site.key, view(), anon="visitor-0002"))).status_code == 204
+
+
+async def test_erasing_a_visitor_without_storage_keeps_no_neighbour_out(
+    client: httpx.AsyncClient, database: Database, site: Site
+) -> None:
+    """All who have one browser behind one address share a mark for the day."""
+    assert (await send(client, body(site.key, view(), anon=None))).status_code == 204
+    (event,) = await rows(database, EVENTS)
+    async with database.begin() as connection:
+        await erasure.erase(connection, event["contact_id"])
+    assert (await send(client, body(site.key, view(), anon=None))).status_code == 204
+    assert len({one["contact_id"] for one in await rows(database, EVENTS)}) == 2
 
 
 @pytest.mark.parametrize(
@@ -446,3 +524,55 @@ async def test_a_full_queue_and_a_lost_database(app: FastAPI, client: httpx.Asyn
     answer = await send(client, body(site.key, view()))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert answer.headers["access-control-allow-origin"] == ORIGIN
+
+
+async def test_what_a_page_says_is_told_apart_from_what_a_server_says(
+    client: httpx.AsyncClient, database: Database, site: Site
+) -> None:
+    """By the test that docs/tracking.md names: a page cannot be without `site`."""
+    faked = [{**view(), "name": "order.paid", "props": props} for props in ({}, {"site": None}, {"site": ""})]
+    assert (await send(client, body(site.key, *faked))).status_code == 204
+    await client.post("/v1/events", json={"event": "order.paid", "contact": {"external_id": "u-1"}})
+    found = [event["properties"] or {} for event in await rows(database, EVENTS)]
+    problems: list[Problem] = []
+    only_servers = eventfilter.parse({"event.site": {"exists": False}}, (), problems)
+    assert not problems
+    assert [eventfilter.matches(only_servers, one, {}) for one in found] == [False, False, False, True]
+
+
+@asynccontextmanager
+async def only_reading(database: Database, postgres: EmbeddedPostgres) -> AsyncIterator[None]:
+    """New connections to the database can write nothing, as after a failover."""
+    name = database.engine.url.database
+    async with await psycopg.AsyncConnection.connect(postgres.superuser_url, autocommit=True) as admin:
+        await admin.execute(f'alter database "{name}" set default_transaction_read_only = on')
+        yield
+        await admin.execute(f'alter database "{name}" reset default_transaction_read_only')
+
+
+async def test_counts_outlast_a_database_that_only_reads(
+    database: Database, site: Site, postgres: EmbeddedPostgres
+) -> None:
+    own = Database(database.url, pool=1)
+    tally = Tally(own)
+    tally.count(site.id, now(), "bot", 2)
+    async with only_reading(database, postgres):
+        with pytest.raises(DBAPIError, match="read-only"):
+            await tally.write()
+    await own.close()
+    tally.count(site.id, now(), "bot", 1)
+    await tally.write()
+    await own.close()
+    assert await rows(database, COUNTS) == [{"fate": "bot", "hits": 3}]
+
+
+async def test_a_desk_closes_whatever_the_database_says(
+    database: Database, settings: Settings, site: Site, postgres: EmbeddedPostgres
+) -> None:
+    own = Database(database.url, pool=2)
+    async with only_reading(database, postgres):
+        app = create_app(settings, own)
+        async with app.router.lifespan_context(app):
+            await desk_of(app).directory.refresh()
+            desk_of(app).tally.count(site.id, now(), "bot", 1)
+    await own.close()

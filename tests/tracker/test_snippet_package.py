@@ -1,8 +1,10 @@
 """The snippet as a package: small, without addresses of registries, with types that hold, and complete when packed."""
 
 import gzip
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -91,3 +93,44 @@ def test_the_packed_module_has_all_it_needs_and_runs(node: str, tmp_path: Path) 
         check=False,
     )
     assert done.stdout == "function\n", done.stderr
+
+
+def lost(folder: Path) -> list[str]:
+    """What tags and scripts of releases name, and is no more what it was."""
+    version = json.loads((folder / "package.json").read_text())["version"]
+    found = []
+    for line in (folder / "released" / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        kept = folder / "released" / name
+        if not kept.is_file() or hashlib.sha256(kept.read_bytes()).hexdigest() != digest:
+            found.append(f"{name} is not what was released")
+        built = folder / "dist" / name.removeprefix(f"{version}-")
+        if built.name != name and (not built.is_file() or hashlib.sha256(built.read_bytes()).hexdigest() != digest):
+            found.append(f"{built.name} changed without a new version")
+    return found
+
+
+def test_what_was_released_is_kept() -> None:
+    assert lost(_FOLDER) == []
+
+
+def test_a_release_is_kept_and_its_loss_is_noticed(node: str, tmp_path: Path) -> None:
+    folder = tmp_path / "tracker" / "snippet"
+    shutil.copytree(_FOLDER, folder, ignore=shutil.ignore_patterns("node_modules", "released"))
+    shutil.copy(_FOLDER.parent.parent / "LICENSE", tmp_path)
+    (folder / "node_modules").symlink_to(_FOLDER / "node_modules")
+    (tmp_path / "slots.js").write_text("kaskad('part', 'slots', () => {});")
+    command = [node, "build.mjs", "--release", "--part", f"slots={tmp_path}/slots.js"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert lost(folder) == []
+    made = script.load(folder / "dist", folder / "released")
+    (folder / "dist" / "tag.js").write_text("changed")
+    assert lost(folder) == ["tag.js changed without a new version"]
+    after = script.load(folder / "dist", folder / "released")
+    assert after.of_version(made.version) == made.script
+    assert after.of_version(hashlib.sha256(made.parts["slots"]).hexdigest()[:16], "slots") == made.parts["slots"]
+    (folder / "package.json").write_text('{"version": "9.0.0"}')
+    assert lost(folder) == []
+    (folder / "released" / "0.1.0-tag.js").unlink()
+    assert lost(folder) == ["0.1.0-tag.js is not what was released"]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracker.campaigns import arrival
-from tracker.spans import Span, Step, cut, fit
+from tracker.spans import Span, Step, count, cut, fit
 
 GAP = timedelta(minutes=30)
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -85,3 +85,16 @@ def test_the_order_in_which_hits_arrive_does_not_matter(
 def test_a_late_campaign_splits_a_session(order: tuple[int, ...]) -> None:
     steps = [step(0), step(10), step(20, 1), step(30)]
     assert [one.pages for one in arrive([[steps[number]] for number in order])] == [2, 2]
+
+
+@given(hits, hits)
+def test_what_is_only_counted_counts_once_and_keeps_the_order(
+    there: list[tuple[int, int, bool]], late: list[tuple[int, int, bool]]
+) -> None:
+    spans = cut(sorted((step(*one) for one in [(m, c) for m, c, _ in there]), key=lambda one: one.at), GAP)
+    pages = sum(one.pages for one in spans) + len(late)
+    steps = sorted((step(minutes, campaign) for minutes, campaign, _ in late), key=lambda one: one.at)
+    counted = count(spans, steps, GAP)
+    assert sum(one.pages for one in counted) == pages
+    assert [one.started_at for one in counted] == sorted(one.started_at for one in counted)
+    assert all(one.started_at <= one.ended_at for one in counted)

@@ -1,15 +1,20 @@
 """What is told from URLs, referrers, User-Agent headers, addresses and origins."""
 
 import ipaddress
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.datastructures import Headers
 
+from core import addresses
 from core.errors import InvalidInput
+from core.settings import Settings
 from tests.tracker.site_world import FIREFOX, IPHONE
-from tracker import addresses, agents, hits, origins
+from tracker import agents, hits, origins
 from tracker.campaigns import Traffic, arrival, outside
+from tracker.gate import Gate
 from tracker.throttle import Throttle
 
 PAGE = "https://a.example/"
@@ -106,9 +111,53 @@ def test_agents(header: str, told: tuple[str | None, ...]) -> None:
     assert (found.browser, found.os, found.device) == told
 
 
-def test_what_is_remembered_of_agents_is_bounded() -> None:
-    assert agents.read.cache_info().maxsize == 8192
+@pytest.mark.parametrize(
+    ("header", "make"),
+    [
+        (IPHONE, ("Apple", "iPhone")),
+        ("Mozilla/5.0 (Linux; Android 14; SM-S918B) AppleWebKit/537.36 Chrome/142.0.0.0", ("Samsung", "SM-S918B")),
+        ("Mozilla/5.0 (Linux; Android 13; 2201116SG) AppleWebKit/537.36 Chrome/142.0.0.0", (None, "2201116SG")),
+        ("Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 Chrome/142.0.0.0 Mobile", (None, None)),
+        (FIREFOX, (None, None)),
+    ],
+)
+def test_who_made_the_device_is_told_where_the_header_says_it(header: str, make: tuple[str | None, ...]) -> None:
+    found = agents.read(header)
+    assert (found.brand, found.model) == make
+
+
+def test_of_long_headers_little_is_remembered(settings: Settings) -> None:
+    """In bytes: a hundred headers of a megabyte, each another one."""
+    gate = Gate(settings.model_copy(update={"trusted_proxies": "127.0.0.1"}))
+    agents.prepare()
     assert agents.read(FIREFOX + "x" * 100_000).browser == "Firefox"
+
+    def ask(number: int) -> None:
+        long = str(number) + "x" * 1_000_000
+        headers = Headers({"user-agent": f"{long} {FIREFOX}", "x-forwarded-for": f"192.0.2.1, {long}"})
+        caller = gate.caller("127.0.0.1", headers)
+        assert caller.agent.browser is None and caller.agent_header.startswith(str(number))
+
+    ask(-1)
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            ask(number)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1_000_000
+
+
+def test_who_asks_too_often_is_turned_away_before_the_agent_is_looked_at(settings: Settings) -> None:
+    """That takes a hundred times as long as all else."""
+    gate = Gate(settings)
+    looked = agents._read.cache_info().misses
+    caller = gate.caller("192.0.2.1", Headers({"user-agent": f"{FIREFOX} of somebody new"}))
+    assert gate.may_ask(caller, 1)
+    assert agents._read.cache_info().misses == looked
+    assert caller.agent.browser == "Firefox"
+    assert agents._read.cache_info().misses == looked + 1
 
 
 @pytest.mark.parametrize(

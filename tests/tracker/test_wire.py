@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InvalidInput
+from core.settings import Settings
 from tracker.wire import Incoming, Limits, Refused, parse
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -234,3 +235,9 @@ def test_properties_come_out_as_they_went_in(properties: dict[str, Any]) -> None
         assert json.loads(item.properties) == properties
     elif isinstance(item, Refused):
         assert any(words in item.problem.message for words in ("\\u0000", "out of range", "too large"))
+
+
+def test_phone_numbers_without_a_country_are_of_the_installations_region() -> None:
+    said = event(contact={"phone": "030 1234567"})
+    assert only(said, Limits.of(Settings(phone_region="DE"))).identity == "+49301234567"
+    assert only(event(contact={"phone": "8 912 345-67-89"})).identity == "+79123456789"

@@ -1,8 +1,7 @@
 """Mail that comes in: bounces, complaints and replies, by SMTP to workers or out of a mailbox. See docs/email.md."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
@@ -12,6 +11,7 @@ from channels.email.inbound.polling import Poller
 from channels.email.inbound.server import serving
 from channels.email.inbound.taking import Inbox
 from core.database import Database
+from core.periodic import repeating
 from core.settings import Settings
 
 __all__ = ["Inbox", "Incoming", "MailboxUrl", "Poller", "receiving_mail", "serving"]
@@ -38,17 +38,6 @@ async def receiving_mail(settings: Settings, database: Database) -> AsyncIterato
             url = MailboxUrl.of(settings.inbound_mailbox.get_secret_value())
             poller = Poller(database, inbox, url, settings.inbound_bytes_limit)
             stack.callback(poller.close)
-            await stack.enter_async_context(_repeating(poller, settings.inbound_mailbox_seconds))
+            await stack.enter_async_context(repeating(poller.turn, settings.inbound_mailbox_seconds, name="mailbox"))
             _log.info("mailbox is read", mailbox=str(url))
         yield
-
-
-@asynccontextmanager
-async def _repeating(poller: Poller, seconds: float) -> AsyncIterator[None]:
-    task = asyncio.create_task(poller.repeat(seconds))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

@@ -85,8 +85,7 @@ def notified(message: Message) -> Iterator[tuple[ReportKind, str, str]]:
     for part in parts(message):
         if part.get_content_type() != "message/delivery-status":
             continue
-        blocks = part.get_payload()
-        for block in blocks if isinstance(blocks, list) else []:
+        for block in part.get_payload() if part.is_multipart() else []:
             if isinstance(block, Message) and block.get("Action"):
                 said = _of_block(block)
                 if said is not None:
@@ -126,10 +125,10 @@ def recognised(message: Message) -> list[tuple[ReportKind, str]]:
         temporary, permanent = all_failures(message)
     except Exception:  # noqa: BLE001 - its readers trip over broken letters in every way; `_bounce` keeps the letter
         return []
-    return [
-        *[(ReportKind.SOFT_BOUNCED, _plain(one)) for one in sorted(map(_plain, temporary))],
-        *[(ReportKind.BOUNCED, _plain(one)) for one in sorted(map(_plain, permanent))],
-    ]
+    # Of an address that failed in both ways the worse one counts.
+    kinds = dict.fromkeys(map(_plain, temporary), ReportKind.SOFT_BOUNCED)
+    kinds |= dict.fromkeys(map(_plain, permanent), ReportKind.BOUNCED)
+    return [(kind, address) for address, kind in sorted(kinds.items())]
 
 
 def _plain(address: bytes | str) -> str:

@@ -30,7 +30,7 @@ def feedback(message: Message) -> Message | None:
 
 def _fields(part: Message) -> Message:
     """The report's fields: the parser makes them a letter of their own, as it does of every message/*."""
-    inner = part.get_payload()
+    inner = part.get_payload() if part.is_multipart() else []
     return inner[0] if isinstance(inner, list) and inner and isinstance(inner[0], Message) else part
 
 

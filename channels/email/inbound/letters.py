@@ -1,5 +1,6 @@
 """Letters that came in, taken apart: what any software may send is read as well as can be and never raises."""
 
+import codecs
 import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,8 +10,14 @@ from email import message_from_bytes
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from email.message import Message
+from email.policy import Compat32
 
 PARTS_LIMIT = 200
+HEADER_LIMIT = 5000
+"""Characters of one header; the standard library's readers take time by the square of its length."""
+HEADERS_LIMIT = 100
+_NO_CHARSETS = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape"})
+"""Codecs of Python that are none of mail's; some take time by the square of the text's length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +36,21 @@ class Incoming:
         return hashlib.sha256(b"\n".join(lines) + b"\0" + body.rstrip()).hexdigest()
 
 
+class _Bounded(Compat32):
+    """The lenient rules, with headers of a bounded length."""
+
+    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        name, value = super().header_source_parse(sourcelines)
+        return name, value[:HEADER_LIMIT]
+
+
+_RULES = _Bounded()
+
+
 def parse(source: bytes) -> Message | None:
     """The letter; None where it is nested so deeply that nobody meant it."""
     try:
-        return message_from_bytes(source)
+        return message_from_bytes(source, policy=_RULES)
     except RecursionError:
         return None
 
@@ -44,9 +62,8 @@ def parts(message: Message) -> Iterator[Message]:
         part = waiting.pop(0)
         seen += 1
         yield part
-        inner = part.get_payload()
-        if isinstance(inner, list):
-            waiting += [one for one in inner if isinstance(one, Message)]
+        if part.is_multipart():
+            waiting += [one for one in part.get_payload() if isinstance(one, Message)]
 
 
 def header(message: Message, name: str) -> str:
@@ -54,9 +71,22 @@ def header(message: Message, name: str) -> str:
     return _decoded(message.get(name, ""))
 
 
+def headers(message: Message) -> list[tuple[str, str]]:
+    """All headers with their values, decoded and unfolded."""
+    return [(storable(name), _decoded(value)) for name, value in message.items()]
+
+
+def content(message: Message, kind: str) -> str:
+    """The letter's text as `plain` or `html`: of its first such part that is no attachment; empty if there is none."""
+    for part in parts(message):
+        if part.get_content_type() == f"text/{kind}" and part.get_content_disposition() != "attachment":
+            return text_of(part)
+    return ""
+
+
 def values(message: Message, names: tuple[str, ...]) -> list[str]:
-    """The values of all headers of these names."""
-    return [_decoded(value) for name in names for value in message.get_all(name, [])]
+    """The values of the headers of these names, of each name the first HEADERS_LIMIT."""
+    return [_decoded(value) for name in names for value in message.get_all(name, [])[:HEADERS_LIMIT]]
 
 
 def _decoded(value: object) -> str:
@@ -71,11 +101,16 @@ def text_of(part: Message) -> str:
     payload = part.get_payload(decode=True)
     if not isinstance(payload, bytes):
         return ""
+    return storable(decoded(payload, part).replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def decoded(payload: bytes, part: Message) -> str:
+    """The text of bytes in the charset that the part names; in UTF-8 where that is none."""
     try:
-        text = payload.decode(part.get_content_charset("utf-8"), "replace")
-    except (LookupError, UnicodeError):
-        text = payload.decode("utf-8", "replace")
-    return storable(text.replace("\r\n", "\n").replace("\r", "\n"))
+        charset = codecs.lookup(part.get_content_charset("utf-8")).name
+        return payload.decode("utf-8" if charset.replace("-", "_") in _NO_CHARSETS else charset, "replace")
+    except (LookupError, ValueError):  # unknown, with a null in its name, or not made for text
+        return payload.decode("utf-8", "replace")
 
 
 def storable(text: str) -> str:

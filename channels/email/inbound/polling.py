@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy import text
 
 from channels.email.inbound.letters import Incoming
-from channels.email.inbound.mailbox import BATCH, MailboxUrl, Session, opened
+from channels.email.inbound.mailbox import BATCH, Found, MailboxUrl, Stuck, opened
 from channels.email.inbound.taking import Inbox
 from core.clock import now
 from core.database import Database
@@ -28,6 +28,8 @@ class Poller:
         self._size_limit = size_limit
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mailbox")
         self._stopping = False
+        self._passed_over: set[str] = set()
+        """Letters that this process looks at no more: they lie there still."""
 
     async def look(self) -> int:
         """Take what lies there, at most BATCH letters; gives how many those were. Another worker's turn is 0.
@@ -52,39 +54,46 @@ class Poller:
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> int:
         """In the thread: fetch a letter, let the loop take it, mark it."""
-        taken: list[str] = []
-        with opened(self._url) as session:
-            try:
-                for name, source in session.letters(self._size_limit):
-                    if self._stopping:
-                        break
-                    if source is None:
-                        _log.warning("mail_too_big", mailbox=str(self._url), letter=name)
-                    else:
-                        self._take(loop, source)
-                    taken.append(name)
-            finally:
-                self._done(session, taken)
+        taken: list[Found] = []
+        try:
+            with opened(self._url) as session:
+                try:
+                    for letter in session.letters(self._size_limit, self._passed_over):
+                        if self._stopping:
+                            break
+                        if self._take(loop, letter):
+                            taken.append(letter)
+                finally:
+                    session.done(taken)
+        except Stuck as error:
+            # Those before it come once more: their marks are lost with the session.
+            _log.error("mail_left_lying", mailbox=str(self._url), letter=error.name, why=str(error))
+            self._passed_over.add(error.name)
         return len(taken)
 
-    def _take(self, loop: asyncio.AbstractEventLoop, source: bytes) -> None:
-        coming = asyncio.run_coroutine_threadsafe(self._inbox.take(Incoming(source, now())), loop)
-        coming.result(_PATIENCE)
+    def _take(self, loop: asyncio.AbstractEventLoop, letter: Found) -> bool:
+        """Let the loop take a letter; whether it may be marked."""
+        coming = asyncio.run_coroutine_threadsafe(self._inbox.take(Incoming(letter.source, now())), loop)
+        try:
+            coming.result(_PATIENCE)
+        except KaskadError:
+            raise
+        except Exception:  # noqa: BLE001 - logged in full; one letter must not hold up all that come after it
+            _log.exception("mail_left_lying", mailbox=str(self._url), letter=letter.name)
+            self._passed_over.add(letter.name)
+            return False
+        if not letter.whole:
+            _log.warning("mail_too_big", mailbox=str(self._url), letter=letter.name)
+            self._passed_over.add(letter.name)
+        return True
 
-    def _done(self, session: Session, names: list[str]) -> None:
-        if names:
-            session.done(names)
-
-    async def repeat(self, seconds: float) -> None:
-        """Look again and again; at once after a full batch."""
-        while True:
-            found = 0
-            try:
-                found = await self.look()
-            except KaskadError as error:
-                _log.warning("mailbox_unread", mailbox=str(self._url), why=str(error))
-            if found < BATCH:
-                await asyncio.sleep(seconds)
+    async def turn(self) -> float | None:
+        """One look of many; gives 0 where more lies there, for the next one to come at once."""
+        try:
+            return 0.0 if await self.look() == BATCH else None
+        except KaskadError as error:
+            _log.warning("mailbox_unread", mailbox=str(self._url), why=str(error))
+            return None
 
     def close(self) -> None:
         """Give the thread back; a look under way ends by itself."""

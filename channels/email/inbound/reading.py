@@ -4,6 +4,8 @@ import re
 from email.message import Message
 from uuid import UUID
 
+import structlog
+
 from channels.email.inbound import bounces, complaints, replies
 from channels.email.inbound.letters import Incoming, header, parse, parts, text_of, values
 from channels.provider import Report, ReportKind
@@ -13,6 +15,9 @@ from channels.tokens import BadToken, Signer
 _TO = ("Delivered-To", "X-Original-To", "Envelope-To", "X-Envelope-To", "To", "Cc")
 _LINK = re.compile(r"/u/([A-Za-z0-9_-]{40,200})")
 _EXCERPT = 500
+_HEAD = 20_000
+_UNREAD = "a letter that cannot be read"
+_log = structlog.get_logger()
 
 
 class Reader:
@@ -31,11 +36,18 @@ class Reader:
     def read(self, letter: Incoming) -> list[Report]:
         """The reports in a letter; none where it is a machine's answer or about no message of ours.
 
-        Whoever wrote it has to show a signed address or link: what the letter merely claims makes nobody bounce.
+        Whoever wrote it has to show a signed address or link: what the letter merely claims makes nobody bounce. A
+        letter that a reader trips over is kept as UNKNOWN: raised, it would come again for ever and hold up the others.
         """
-        message = parse(letter.source)
-        if message is None:
-            return []
+        try:
+            message = parse(letter.source)
+            return [] if message is None else self._read(letter, message)
+        except Exception:  # noqa: BLE001 - anybody may write anything; logged in full, and the letter is kept
+            _log.exception("mail_not_understood", letter=letter.key)
+            to = self._addresses.find([*letter.recipients, letter.source[:_HEAD].decode("utf-8", "replace")])
+            return [] if to is None else [_report(letter, ReportKind.UNKNOWN, to.message_id, reason=_UNREAD)]
+
+    def _read(self, letter: Incoming, message: Message) -> list[Report]:
         report = complaints.feedback(message)
         if report is not None:
             return self._complaint(letter, message, report)

@@ -2,12 +2,13 @@
 
 import re
 from email.message import Message
-from html.parser import HTMLParser
+from html import unescape
 
 from channels.email.inbound.letters import header, parts, text_of
 
 TEXT_LIMIT = 5000
 _READ_LIMIT = 200_000
+_LINES_LIMIT = 2000
 # What mail programs put between an answer and the letter it answers, where they do not mark each line of that.
 _SEPARATOR = re.compile(
     r"^\s*(?:-{2,}\s?(?:original|исходное|пересылаемое|forwarded|ursprüngliche)\b.*|_{20,}|"
@@ -27,6 +28,12 @@ _SUBJECT = re.compile(
     re.IGNORECASE,
 )
 
+_BREAKS = frozenset({"p", "div", "br", "tr", "li", "h1", "h2", "h3", "ul", "ol", "table"})
+_HIDDEN = frozenset({"head", "blockquote"})
+_RAW = frozenset({"style", "script", "title"})
+# A comment, or a tag up to its end or the next one's beginning: no place is scanned twice.
+_MARK = re.compile(r"<!--.*?(?:-->|\Z)|<(?P<closes>/?)(?P<name>[a-z][a-z0-9]*)[^<>]*>|<[!?/][^<>]*>", re.DOTALL | re.I)
+
 
 def is_automatic(message: Message) -> bool:
     """Whether no human wrote it: RFC 3834, section 5, and what was usual before it."""
@@ -44,7 +51,7 @@ def said(message: Message) -> str:
 
 def cut(text: str) -> str:
     """A reply without what it quotes and without the signature."""
-    lines = text[:_READ_LIMIT].split("\n")
+    lines = text[:_READ_LIMIT].split("\n")[:_LINES_LIMIT]
     end = next((number for number, line in enumerate(lines) if _ends_answer(line)), len(lines))
     kept = _without_quotes(lines[:end])
     return re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip()[:TEXT_LIMIT]
@@ -91,38 +98,44 @@ def _content(message: Message) -> str:
     return _plain(pages[:_READ_LIMIT])
 
 
-class _Plain(HTMLParser):
+class _Plain:
     """The words of a page. What stands in a blockquote is a quote."""
 
-    _BREAKS = frozenset({"p", "div", "br", "tr", "li", "h1", "h2", "h3", "ul", "ol", "table"})
-    _HIDDEN = frozenset({"style", "script", "head", "title", "blockquote"})
-
     def __init__(self) -> None:
-        super().__init__()
-        self.words: list[str] = []
+        self._words: list[str] = []
         self._hidden = 0
+        self._raw = ""
+        """The element open here of which nothing but its own end is read."""
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def tag(self, name: str, closes: bool) -> None:
         """Lines and what is not shown."""
-        del attrs
-        if tag in self._HIDDEN:
-            self._hidden += 1
-        if tag in self._BREAKS:
-            self.words.append("\n")
+        if self._raw:
+            self._raw = "" if closes and name == self._raw else self._raw
+        elif name in _RAW and not closes:
+            self._raw = name
+        elif name in _HIDDEN:
+            self._hidden = max(0, self._hidden - 1) if closes else self._hidden + 1
+        elif name in _BREAKS and not closes:
+            self._words.append("\n")
 
-    def handle_endtag(self, tag: str) -> None:
-        """The end of what is not shown."""
-        if tag in self._HIDDEN and self._hidden:
-            self._hidden -= 1
+    def text(self, text: str) -> None:
+        """Words, if they are shown."""
+        if not self._raw and not self._hidden:
+            self._words.append(re.sub(r"\s+", " ", unescape(text)))
 
-    def handle_data(self, data: str) -> None:
-        """Words."""
-        if not self._hidden:
-            self.words.append(re.sub(r"\s+", " ", data))
+    def lines(self) -> str:
+        """All of them."""
+        return "\n".join(line.strip() for line in "".join(self._words).split("\n"))
 
 
-def _plain(pages: str) -> str:
-    reader = _Plain()
-    reader.feed(pages)
-    reader.close()
-    return "\n".join(line.strip() for line in "".join(reader.words).split("\n"))
+def _plain(page: str) -> str:
+    """A page as text. Each character is looked at a bounded number of times, whatever the page is like; the standard
+    library's parser takes minutes over tags that never end."""
+    reader, end = _Plain(), 0
+    for mark in _MARK.finditer(page):
+        reader.text(page[end : mark.start()])
+        end = mark.end()
+        if mark["name"]:
+            reader.tag(mark["name"].lower(), bool(mark["closes"]))
+    reader.text(page[end:])
+    return reader.lines()

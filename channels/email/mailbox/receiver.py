@@ -37,7 +37,7 @@ class Received:
 
 
 Keep = Callable[[Received], Awaitable[str]]
-"""Stores a letter and gives it a name. A KaskadError makes the sender try again later."""
+"""Stores a letter and gives it a name. An error makes the sender try again later."""
 
 
 class Receiver(asyncio.Protocol):
@@ -193,8 +193,8 @@ class Receiver(asyncio.Protocol):
     async def _acknowledge(self, letter: Received) -> None:
         try:
             name = await self._keep(letter)
-        except KaskadError as error:
-            _log.warning("mailbox_cannot_keep", why=str(error))
+        except Exception as error:  # noqa: BLE001 - logged; without an answer the sender would wait for minutes
+            _log.warning("mailbox_cannot_keep", why=str(error), exc_info=not isinstance(error, KaskadError))
             self._say("451 4.3.0 cannot store it now")
         else:
             self._say(f"250 2.0.0 Ok: queued as {name}")

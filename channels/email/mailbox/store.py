@@ -4,21 +4,18 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from email import message_from_bytes, policy
-from email.message import EmailMessage
-from email.parser import BytesHeaderParser
 from typing import Any
 
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from channels.email.inbound import letters
+from channels.email.inbound.letters import storable
 from channels.email.mailbox.receiver import Received
 from core.database import Database, driver
 from core.errors import NotFound
 
 KEPT = 10_000
-
-_headers = BytesHeaderParser(policy=policy.default)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +40,27 @@ class Opened:
     html: str
 
 
-async def keep(connection: AsyncConnection, letters: Sequence[Received]) -> list[int]:
+async def keep(connection: AsyncConnection, received: Sequence[Received]) -> list[int]:
     """Store letters, one row per recipient, and forget the oldest over KEPT. Gives the first row's id of each."""
     raw = await driver(connection)
     cursor = await raw.execute(
         "insert into caught_letter (sender, recipient, subject, source) "
         "select * from unnest(%s::text[], %s::text[], %s::text[], %s::bytea[]) returning id",
-        _columns(letters),
+        _columns(received),
     )
     ids = [row[0] for row in await cursor.fetchall()]
     await raw.execute("delete from caught_letter where id <= %s", (ids[-1] - KEPT,))
     starts, position = [], 0
-    for letter in letters:
+    for letter in received:
         starts.append(ids[position])
         position += len(letter.recipients)
     return starts
 
 
-def _columns(letters: Sequence[Received]) -> tuple[list[str], list[str], list[str], list[bytes]]:
+def _columns(received: Sequence[Received]) -> tuple[list[str], list[str], list[str], list[bytes]]:
     rows = [
-        (_storable(letter.sender), _storable(recipient), subject_of(letter.source), letter.source)
-        for letter in letters
+        (storable(letter.sender), storable(recipient), subject_of(letter.source), letter.source)
+        for letter in received
         for recipient in letter.recipients
     ]
     senders, recipients, subjects, sources = zip(*rows, strict=True)
@@ -72,12 +69,8 @@ def _columns(letters: Sequence[Received]) -> tuple[list[str], list[str], list[st
 
 def subject_of(source: bytes) -> str:
     """The Subject header, decoded; what other software sends may be broken, and is shown as well as can be."""
-    return _storable(str(_headers.parsebytes(source).get("Subject", "")))[:998]
-
-
-def _storable(text_: str) -> str:
-    """Text that PostgreSQL and JSON take: no nulls, no lone surrogates."""
-    return text_.replace("\0", "").encode("utf-8", "replace").decode()
+    head = letters.parse(source.partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
+    return letters.header(head, "Subject")[:998] if head is not None else ""
 
 
 async def listing(connection: AsyncConnection, to: str | None, before: int | None, limit: int) -> list[Caught]:
@@ -119,24 +112,12 @@ async def find(connection: AsyncConnection, number: int) -> Opened:
 
 
 def opened(caught: Caught, source: bytes) -> Opened:
-    """Read a letter's bytes."""
-    message = message_from_bytes(source, policy=policy.default)
-    headers = [(name, _storable(str(value))) for name, value in message.items()]
-    return Opened(caught, source, headers, _content(message, "plain"), _content(message, "html"))
-
-
-def _content(message: EmailMessage, kind: str) -> str:
-    part = message.get_body(preferencelist=(kind,))
-    if part is None:
-        return ""
-    payload = part.get_payload(decode=True)
-    if not isinstance(payload, bytes):
-        return ""
-    charset = part.get_content_charset("utf-8")
-    try:
-        return _storable(payload.decode(charset, "replace"))
-    except LookupError:
-        return _storable(payload.decode("utf-8", "replace"))
+    """Read a letter's bytes, whatever they are."""
+    message = letters.parse(source)
+    if message is None:
+        return Opened(caught, source, [], "", "")
+    headers = letters.headers(message)
+    return Opened(caught, source, headers, letters.content(message, "plain"), letters.content(message, "html"))
 
 
 async def clear(connection: AsyncConnection) -> int:

@@ -51,11 +51,12 @@ const address = (id) => '/portal/applications/' + id + (query.get('lang') ? '?la
 async function keep(form, act) {
   const given = Object.fromEntries(new FormData(form));
   const id = 'MY-' + crypto.getRandomValues(new Uint32Array(1))[0].toString(16).toUpperCase().padStart(8, '0');
+  // The site's server says which account it is, and signs that: a page's own word on who somebody is counts for nothing.
   const account = await call('accounts', {
     email: given.email, first_name: given.first_name, company: given.company, agreed: !!given.agreed,
     language: document.documentElement.lang,
   });
-  kaskad('identify', { external_id: account.external_id });
+  kaskad('identify', account);
   const told = { application_id: id, measure: form.measure.selectedOptions[0].dataset[document.documentElement.lang] };
   kaskad('track', 'application.saved', { ...told, status: 'draft', link: location.origin + address(id) });
   if (act == 'submit') kaskad('track', 'application.submitted', { ...told, status: 'submitted' });
@@ -72,7 +73,7 @@ async function show(id, tries) {
     return;
   }
   // Whoever can open this page is the applicant; a real portal would know it from the session.
-  if (found.external_id) kaskad('identify', { external_id: found.external_id });
+  if (found.account) kaskad('identify', found.account);
   $('who').textContent = [found.first_name, found.company].filter(Boolean).join(', ');
   $('email').textContent = found.email;
   $('mailbox').href = '/mailbox?to=' + encodeURIComponent(found.email);

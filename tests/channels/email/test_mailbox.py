@@ -1,17 +1,21 @@
 """The built-in mailbox: what is sent to it by real SMTP, and how its pages show it."""
 
 import asyncio
+import json
 import re
 import smtplib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from uuid import UUID
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from channels.email import open_mailbox
+from channels.email import checking, open_mailbox
 from channels.email.mailbox import running, store
 from channels.email.mailbox.receiver import Received, receiving
 from channels.email.mailbox.routes import with_base
@@ -180,7 +184,9 @@ async def test_only_the_newest_are_kept(database: Database, demo: Settings, monk
 @pytest.mark.parametrize(
     "broken",
     [b"", b"\r\n", b"no headers at all", b"Subject: =?bad?x?=\r\n\r\nx", b"Subject: \xff\xfe\0\r\n\r\n\xff\0",
-     b"Content-Type: text/html; charset=nonsense\r\n\r\n<p>\xff", b"Content-Type: multipart/mixed\r\n\r\nx"],
+     b"Content-Type: text/html; charset=nonsense\r\n\r\n<p>\xff", b"Content-Type: multipart/mixed\r\n\r\nx",
+     b'To:  "\r\n\r\nx', b"From: =?utf-8?q?=22?= <\r\nMessage-ID: <\r\n\r\nx", b"Content-Disposition: ;=\"\r\n\r\nx",
+     b'Content-Type: text/plain; charset="a\0b"\r\n\r\nx', b"Content-Type: ;\"*0=\r\nDate: x\r\n\r\nx"],
 )  # fmt: skip
 async def test_broken_letters_are_kept_and_shown(database: Database, demo: Settings, broken: bytes) -> None:
     (number,) = await caught(database, [Received("", ("r@x.example",), broken)])
@@ -188,6 +194,31 @@ async def test_broken_letters_are_kept_and_shown(database: Database, demo: Setti
         assert (await client.get("/mailbox")).status_code == 200
         for view in ("", "source", "headers"):
             assert (await client.get(f"/mailbox/{number}", params={"view": view})).status_code == 200
+
+
+_HEADERS = [
+    "To",
+    "From",
+    "Message-ID",
+    "Content-Type",
+    "Content-Disposition",
+    "Content-Transfer-Encoding",
+    "Date",
+    "Sender",
+]
+_ODD = st.lists(
+    st.sampled_from([*'"<>@;,:=?()[]\\*\0 \t', "=?utf-8?q?", "?=", "a", "*0*", "text/", "\xff"]), max_size=12
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(_HEADERS), _ODD), min_size=1, max_size=5))
+def test_whatever_stands_in_the_headers_a_letter_can_be_opened(headers: list[tuple[str, list[str]]]) -> None:
+    lines = [f"{name}: {''.join(value)}\r\n" for name, value in headers]
+    broken = "".join(lines).encode("latin-1") + b"\r\nwords"
+    shown = store.opened(store.Caught(1, datetime.now(UTC), "", "", store.subject_of(broken)), broken)
+    assert {name for name, _ in shown.headers} <= set(_HEADERS)
+    json.dumps(shown.headers, ensure_ascii=False).encode()
+    checking.of_letter(broken)
 
 
 # The SMTP server, with the standard library's client
@@ -231,9 +262,10 @@ async def test_speaks_with_the_standard_library(database: Database, demo: Settin
     assert whole.source == b"Subject: Hi\r\n\r\n.dot\r\n..dots\r\n"
 
 
-async def test_what_cannot_be_stored_is_not_acknowledged() -> None:
+@pytest.mark.parametrize("error", [DatabaseUnavailable("PostgreSQL does not answer"), KeyError("a defect")])
+async def test_what_cannot_be_stored_is_not_acknowledged(error: Exception) -> None:
     async def broken(_letter: Received) -> str:
-        raise DatabaseUnavailable("PostgreSQL does not answer")
+        raise error
 
     async with receiving(broken) as (host, port):
         provider = open_mailbox(f"mailbox://{host}:{port}", Settings())

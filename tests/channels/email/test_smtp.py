@@ -7,7 +7,7 @@ import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from uuid import UUID
 import dkim as dkimpy
 import pytest
 
-from channels.email import SmtpProvider, SmtpSettings, dkim
+from channels.email import SmtpProvider, SmtpSettings, dkim, mime
 from channels.provider import Letter, Outcome, Receipt
 from core.errors import InvalidInput, Misconfigured, Unavailable
 from tests.channels.email.servers import DROP, EHLO, HANG, Handler, Script, certificate, knows, real, scripted
@@ -123,6 +123,15 @@ async def test_a_connection_carries_so_many_letters() -> None:
         await smtp.hand_over([letter(number) for number in range(5)])
     assert script.connections == 3
     assert script.lines.count("QUIT") == 3
+
+
+async def test_a_fresh_connection_takes_the_place_of_an_idle_one() -> None:
+    script = Script()
+    async with scripted(script) as port, provider(port, "connections=1") as smtp:
+        await smtp.hand_over([letter()])
+        await smtp.check()
+    assert script.connections == 2
+    assert script.lines.count("QUIT") == 1  # of the one that is left; two would be more than may be open
 
 
 async def test_an_idle_connection_is_closed() -> None:
@@ -311,6 +320,23 @@ async def test_unusable_letters_are_rejected_and_the_others_go() -> None:
     assert "at most 200000" in receipts[4].reason
     assert len(script.letters) == 2
     assert not any("Bcc" in line for line in script.lines)
+
+
+async def test_a_defect_over_one_letter_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    build = mime.build
+
+    def broken(one: Letter, at: datetime) -> mime.Mime:
+        if one.subject == "broken":
+            raise KeyError("a defect")
+        return build(one, at)
+
+    monkeypatch.setattr(mime, "build", broken)
+    script = Script()
+    async with scripted(script) as port, provider(port) as smtp:
+        receipts = await smtp.hand_over([letter(1), letter(2, subject="broken"), letter(3)])
+    assert [receipt.outcome.value for receipt in receipts] == ["accepted", "rejected", "accepted"]
+    assert "KeyError" in receipts[1].reason
+    assert len(script.letters) == 2
 
 
 async def test_cancelled_hand_over_leaves_a_working_provider() -> None:

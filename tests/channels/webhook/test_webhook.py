@@ -173,25 +173,31 @@ async def test_private_addresses_are_refused(settings: Settings, receiver: Recei
 async def test_a_name_that_changes_its_address_gains_nothing(
     settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DNS rebinding: public when it is checked, private when it is connected to."""
+    """DNS rebinding: public when it is checked, private when it is asked for again."""
     asked: list[str] = []
+    connected: list[Any] = []
     loop = asyncio.get_running_loop()
-    real = loop.getaddrinfo
+    real, connect = loop.getaddrinfo, loop.create_connection
 
     async def resolve(host: Any, port: Any, **more: Any) -> Any:
         if host != "rebinding.example":
             return await real(host, port, **more)
         asked.append(host)
-        address = "203.0.113.1" if len(asked) == 1 else "127.0.0.1"
+        address = "93.184.215.14" if len(asked) == 1 else "127.0.0.1"
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 
+    async def to_the_receiver(protocol: Any, host: Any, port: Any, **more: Any) -> Any:
+        """The public address is on this machine, for the test."""
+        connected.append(host)
+        return await connect(protocol, "127.0.0.1" if host == "93.184.215.14" else host, port, **more)
+
     monkeypatch.setattr(loop, "getaddrinfo", resolve)
-    first = await hand(f"http://rebinding.example:{receiver.port}/", settings, "?timeout=0.3")
-    assert first.outcome is not Outcome.ACCEPTED
-    assert asked == ["rebinding.example"]
-    second = await hand(f"http://rebinding.example:{receiver.port}/", settings, "?timeout=0.3")
+    monkeypatch.setattr(loop, "create_connection", to_the_receiver)
+    first = await hand(f"http://rebinding.example:{receiver.port}/", settings)
+    assert (first.outcome, connected, asked) == (Outcome.ACCEPTED, ["93.184.215.14"], ["rebinding.example"])
+    second = await hand(f"http://rebinding.example:{receiver.port}/", settings)
     assert (second.outcome, "private" in second.reason) == (Outcome.REJECTED, True)
-    assert receiver.taken == []
+    assert len(receiver.taken) == len(connected) == 1
 
 
 async def test_redirects_are_looked_at_as_closely(
@@ -210,6 +216,30 @@ async def test_redirects_are_looked_at_as_closely(
     receipt = await hand(f"{receiver.url}/out", settings)
     assert (receipt.outcome, "10.0.0.1 is in a private network" in receipt.reason) == (Outcome.REJECTED, True)
     assert [one.path for one in receiver.taken] == ["/out"]
+
+
+async def test_one_message_that_cannot_be_sent_leaves_the_others_alone(
+    settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core import outbound
+
+    def broken(key: bytes, body: bytes, at: float) -> str:
+        if body == b"3":
+            raise KeyError("a defect")
+        return outbound.signature(key, body, at)
+
+    monkeypatch.setattr("channels.webhook.provider.signature", broken)
+    urls = [f"{receiver.url}/1", "http://hooks..example/", f"{receiver.url}/3", f"{receiver.url}/4"]
+    provider = open_webhook("webhook://?private=yes&timeout=5", settings)
+    messages = [
+        WebhookMessage(UUID(int=number), Call("POST", url, {}, str(number).encode()))
+        for number, url in enumerate(urls, 1)
+    ]
+    receipts = await provider.hand_over(messages)
+    await provider.close()
+    states = [Outcome.ACCEPTED, Outcome.REJECTED, Outcome.UNKNOWN, Outcome.ACCEPTED]
+    assert [receipt.outcome for receipt in receipts] == states
+    assert {one.path for one in receiver.taken} == {"/1", "/4"}
 
 
 async def test_a_silent_receiver_leaves_it_in_doubt(settings: Settings) -> None:
@@ -237,6 +267,10 @@ def test_wrong_options_are_refused(settings: Settings, options: str) -> None:
     [
         (("url: URL", "url: ftp://x.example"), "address"),
         (("url: URL", "url: https://{{ contact.first_name }}.example"), "address"),
+        (("url: URL", "url: https://hooks..example.com"), "no host"),
+        (("url: URL", f"url: https://{'a' * 64}.example"), "no host"),
+        (("url: URL", "url: https://[::1"), "no host"),
+        (("url: URL", "url: https://hooks.example:99999"), "no host"),
         (("PUT", "FETCH"), "FETCH"),
         (("X-Token", "Kaskad-Id"), "set by Kaskad"),
         (('{"name"', "name"), "no JSON"),

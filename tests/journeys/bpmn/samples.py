@@ -52,7 +52,8 @@ steps:
     outcomes: {bought: gone, silent: [{send: email, template: silent}]}
     late: gone
   - enroll: another
-  - split: {a: 3, b: {weight: 1, then: [{send: email, template: b}]}}
+  - id: arms
+    split: {a: 3, b: {weight: 1, then: [{send: email, template: b}]}}
     holdout: 5
     winner: {metric: clicked, deadline: 3d}
   - choose:

@@ -174,3 +174,9 @@ def test_a_mistake_is_told_with_its_element(inside: str, flows: list[str], probl
         _steps(inside, *((flow[0], flow[1]) for flow in flows))
     assert any(problem in str(one) for one in caught.value.problems), caught.value
     assert all(one.file == "x.bpmn" and one.line == 3 and one.column > 0 for one in caught.value.problems)
+
+
+def test_a_start_without_an_id_is_told_like_any_other_mistake() -> None:
+    body = f'<startEvent/><task id="t" name="tag: x"/>{_flows(("s", "t"))}'
+    with pytest.raises(InvalidInput, match="startEvent: its id is missing"):
+        bpmn.read(_process(body), "x.bpmn")

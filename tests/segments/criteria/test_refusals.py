@@ -2,6 +2,7 @@
 
 import time
 from typing import Any
+from zoneinfo import available_timezones
 
 import pytest
 from sqlalchemy import insert, text
@@ -12,7 +13,7 @@ from core import documents
 from core.database import Database
 from core.errors import InvalidInput
 from core.schema import contacts
-from segments import comparison, criteria, patterns
+from segments import comparison, criteria, patterns, periods
 from segments.examples import CRITERIA, OPERATORS
 from tests.segments.criteria import world
 
@@ -189,3 +190,13 @@ async def test_hostile_names_of_attributes_and_properties(database: Database) ->
             assert await segments.matching(connection, parsed, [1]) == set()
     with pytest.raises(InvalidInput):
         criteria.parse({f"contact.{_HOSTILE}": 1})
+
+
+async def test_every_time_zone_that_can_be_written_is_one_that_postgresql_knows(database: Database) -> None:
+    assert periods.read("today in localtime") is None
+    zones = [zone for zone in available_timezones() if periods.read(f"today in {zone}")]
+    assert len(zones) > 400
+    async with database.begin() as connection:
+        await connection.execute(
+            text("select timezone(zone, now()) from unnest(cast(:zones as text[])) zone"), {"zones": zones}
+        )

@@ -143,6 +143,7 @@ async def _sessions(connection: AsyncConnection) -> None:
         "started_at": _at(1), "ended_at": _at(1) + timedelta(minutes=15), "pages": 8,
         "entry_url": "https://example.com/pricing", "exit_url": "https://example.com/cart", "campaign": "spring",
         "referrer": "https://news.example/today", "device": "mobile", "os": "iOS", "browser": "Safari",
+        "brand": "Apple", "model": "iPhone",
         "country": "RU", "region": "MOW", "city": "Moscow",
     }  # fmt: skip
     boris = none | {

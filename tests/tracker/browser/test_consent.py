@@ -83,8 +83,43 @@ async def test_a_refusal_forgets_what_was_held_and_what_was_stored(
     assert site.hits[0].body["anon"] is None
 
 
+async def test_what_is_held_before_a_decision_is_bounded_and_said_once(site: Site, page: Page) -> None:
+    warnings: list[str] = []
+    page.on("console", lambda message: warnings.append(message.text))
+    await page.goto(site.add("/", attributes="data-consent=none data-events=''"))
+    await page.wait_for_function("kaskad.on")
+    await page.evaluate("() => { for (let i = 0; i < 150; i++) kaskad('track', 'note.written', {i}); }")
+    await page.evaluate("kaskad('consent', 'cookieless')")
+    assert [one["i"] for one in await site.until_named("note.written", 100)] == list(range(100))
+    assert len([words for words in warnings if "no more is held" in words]) == 1
+    await page.goto(site.add("/big", attributes="data-consent=none data-events=''"))
+    await page.wait_for_function("kaskad.on")
+    await page.evaluate("() => { for (let i = 0; i < 5; i++) kaskad('track', 'big.event', {t: 'x'.repeat(20000)}); }")
+    await page.evaluate("kaskad('consent', 'cookieless')")
+    assert len(await site.until_named("big.event", 2)) == 2, "45,000 bytes are the other bound"
+
+
+async def test_who_chooses_no_storage_in_one_tab_is_counted_in_the_others(
+    site: Site, page: Page, visitor: BrowserContext
+) -> None:
+    url = site.add("/", attributes="data-events=''")
+    other = await visitor.new_page()
+    for tab in (page, other):
+        await tab.goto(url)
+        await tab.evaluate("() => { kaskad('consent', 'full'); kaskad('track', 'tab.opened'); kaskad('flush'); }")
+    await site.until_named("tab.opened", 2)
+    assert len({hit.body["anon"] for hit in site.hits}) == 1
+    await page.evaluate("kaskad('consent', 'cookieless')")
+    assert await stored(page) == {}
+    site.hits.clear()
+    await other.evaluate("() => { kaskad('track', 'tab.used'); kaskad('flush'); }")
+    await site.until_named("tab.used")
+    assert [hit.body["anon"] for hit in site.hits] == [None]
+    assert await stored(other) == {}
+
+
 async def test_what_was_agreed_to_holds_on_the_next_page(site: Site, page: Page) -> None:
-    await page.goto(site.add("/"))
+    await page.goto(site.add("/", attributes="data-consent=none"))
     await page.evaluate("kaskad('consent', 'full')")
     await site.until_named("page.viewed")
     await page.goto(site.add("/two"))
@@ -187,6 +222,19 @@ async def test_of_a_form_only_harmless_fields_are_told_and_only_with_consent(sit
             **{"measure": "fair", "note": "call me", "tax": "7707083893"},
         },
     }
+
+
+async def test_fields_with_the_names_of_what_forms_have_harm_nothing(site: Site, page: Page) -> None:
+    names = ("constructor", "__proto__", "elements", "closest", "getAttribute", "id", "name", "action")
+    body = (
+        "<form onsubmit='return false' data-kaskad-form=odd>"
+        + "".join(f"<input name={name} value=v-{name}>" for name in names)
+        + "<button>Send</button></form>"
+    )
+    await page.goto(site.add("/form", body, "data-consent=full"))
+    await page.wait_for_function("kaskad.on")
+    await page.evaluate("document.querySelector('button').click()")  # Playwright's own click needs the form's methods
+    assert await site.until_named("form.submitted") == [{"form": "odd", "fields": {n: f"v-{n}" for n in names}}]
 
 
 async def test_a_form_that_leaves_the_page_is_told(site: Site, page: Page) -> None:

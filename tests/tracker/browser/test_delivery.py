@@ -119,6 +119,49 @@ async def test_an_id_that_was_erased_is_never_used_again(site: Site, page: Page)
     assert erased.body["anon"] != after.body["anon"]
 
 
+async def test_who_identifies_on_a_shared_device_goes_on_to_the_new_id(site: Site, page: Page) -> None:
+    """410 is also the answer where this browser is known as somebody else."""
+    await page.goto(site.add("/", attributes=FULL))
+    await site.until_named("page.viewed")
+    site.refuse_with = 410
+    await page.evaluate("kaskad('identify', {external_id: 'u-2', email: 'boris@example.com'})")
+    await site.until(lambda: len(site.hits) == 2, "identify was sent")
+    site.refuse_with = 0
+    await site.until(lambda: len(site.hits) == 3, "it is said of the new id, though nothing else happens")
+    await page.evaluate("kaskad('track', 'next.event')")
+    await site.until_named("next.event")
+    _, refused, again, after = site.hits
+    assert again.body["ident"] == refused.body["ident"] == {"external_id": "u-2", "email": "boris@example.com"}
+    assert refused.body["anon"] != again.body["anon"] == after.body["anon"]
+    assert "ident" not in after.body, "once is enough"
+
+
+async def test_what_waits_in_memory_is_handed_over_when_the_page_goes(site: Site, visitor: BrowserContext) -> None:
+    """Without consent to storage nothing can be kept for the next page."""
+    site.add("/next", tag="<!-- no snippet -->")
+    for way in ("close", "location"):
+        page = await visitor.new_page()
+        await page.clock.install()  # the pause before another attempt never ends
+        site.refuse_with = 503
+        before = len(site.hits)
+        await page.goto(site.add("/", attributes="data-events=''"))
+        await page.wait_for_function("kaskad.on")
+        await page.evaluate("way => { kaskad('track', 'first.' + way); kaskad('flush'); }", way)
+        await site.until(lambda count=before: len(site.hits) == count + 1, "the attempt failed")  # type: ignore[misc]
+        await page.evaluate("() => new Promise(requestAnimationFrame)")
+        site.refuse_with = 0
+        await page.evaluate("way => { kaskad('track', 'second.' + way); kaskad('flush'); }", way)
+        assert site.named(f"second.{way}") == [], "it stands behind the first"
+        if way == "close":
+            await page.close(run_before_unload=True)
+        else:
+            await page.evaluate("location.href = '/next'")
+        await site.until_named(f"first.{way}")
+        await site.until_named(f"second.{way}")
+        await page.close()
+    assert max(Counter(event["id"] for hit in site.hits if hit.status == 204 for event in hit.events).values()) == 1
+
+
 async def test_what_could_not_be_sent_is_sent_from_the_next_page(site: Site, visitor: BrowserContext) -> None:
     site.refuse_with = 503
     page = await visitor.new_page()
@@ -247,6 +290,24 @@ async def test_identify_travels_with_events_or_alone_and_reset_begins_anew(site:
     assert said.events == []
     assert "ident" not in before.body
     assert first.body["anon"] == said.body["anon"] == before.body["anon"] != after.body["anon"]
+
+
+async def test_a_signature_stays_with_what_it_signs(site: Site, page: Page) -> None:
+    await page.goto(site.add("/", attributes=FULL))
+    await site.until_named("page.viewed")
+    site.hits.clear()
+    await page.evaluate("""() => {
+        kaskad('identify', {phone: '+79160000000'});
+        kaskad('identify', {external_id: 'u-1', signature: 's1'});
+        kaskad('identify', {email: 'anna@example.com', signature: 's2'});
+        kaskad('track', 'order.placed');
+    }""")
+    await site.until_named("order.placed")
+    assert [hit.body.get("ident") for hit in site.hits] == [
+        {"phone": "+79160000000"},
+        {"external_id": "u-1", "signature": "s1"},
+        {"email": "anna@example.com", "signature": "s2"},
+    ]
 
 
 async def test_without_an_id_every_body_says_who_it_is(site: Site, page: Page) -> None:

@@ -3,10 +3,12 @@
 import asyncio
 import base64
 import hashlib
+from pathlib import Path
 
 import pytest
 from playwright.async_api import BrowserContext, Page, Route
 
+from tests.tracker.browser.building import built
 from tests.tracker.browser.site import Site, serving
 from tracker import script
 
@@ -139,15 +141,40 @@ async def test_a_script_that_was_tampered_with_does_not_run(page: Page) -> None:
         assert any("integrity" in words for words in refused)
 
 
-async def test_a_part_is_loaded_when_it_is_asked_for(site: Site, page: Page) -> None:
-    site.pages["/k/slots.js"] = "kaskad('part', 'slots', host => { host.track('part.begun', {id: host.id()}); });"
+SLOTS = "kaskad('part', 'slots', host => { host.track('part.begun', {id: host.id()}); });"
+
+
+async def test_a_part_is_loaded_when_it_is_asked_for(
+    site: Site, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = built(tmp_path, slots=SLOTS)
+    monkeypatch.setattr(script, "bundle", lambda: made)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    site.pages["/k/slots.js"] = made.parts["slots"].decode()
     await page.goto(site.add("/", "<script>kaskad('use', 'slots'); kaskad('use', 'slots')</script>"))
     assert await site.until_named("part.begun") == [{"id": None}]
     await page.evaluate("kaskad('part', 'unasked', () => kaskad('track', 'part.intruded'))")
-    await page.evaluate("kaskad('track', 'done.now')")
+    await page.evaluate("() => { kaskad('use', 'constructor'); kaskad('use', 'other'); kaskad('track', 'done.now'); }")
     await site.until_named("done.now")
     assert site.named("part.intruded") == []
     assert len(site.named("part.begun")) == 1
+    (url,) = [url for url in asked if "k/e" not in url and ".js" in url and "s.js" not in url.replace("slots.js", "")]
+    assert made.of_version(url.partition("?v=")[2], "slots") == made.parts["slots"]
+
+
+async def test_a_part_that_was_tampered_with_does_not_run(
+    site: Site, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = built(tmp_path, slots=SLOTS)
+    monkeypatch.setattr(script, "bundle", lambda: made)
+    warnings: list[str] = []
+    page.on("console", lambda message: warnings.append(message.text))
+    site.pages["/k/slots.js"] = made.parts["slots"].decode() + ";"
+    await page.goto(site.add("/", "<script>kaskad('use', 'slots')</script>"))
+    await site.until(lambda: any("could not load" in words for words in warnings), "the part is refused")
+    assert any("integrity" in words for words in warnings)
+    assert site.named("part.begun") == []
 
 
 async def test_a_page_that_is_prepared_and_never_looked_at_is_no_visit(
@@ -169,7 +196,7 @@ def test_the_tag_names_exactly_the_bytes_that_are_served() -> None:
     assert f'integrity="sha384-{digest}" crossorigin="anonymous"' in tag
     assert f'src="https://x.example/k/s.js?v={made.version}"' in tag
     assert 'data-key="ks_&lt;1&gt;" data-endpoint="/c?a=1&amp;b=2" data-consent="none"' in tag
-    assert script.of_version(made.version) == made.script
-    assert script.of_version("0" * 16) is None
+    assert made.of_version(made.version) == made.script
+    assert made.of_version("0" * 16) is None
     floating = script.tag("ks_1", "/k/s.js", pinned=False, stub=False)
     assert floating == '<script async src="/k/s.js" data-key="ks_1"></script>'

@@ -1,30 +1,38 @@
 """From a page in a browser through the real API to the event log."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from playwright.async_api import Page
 from sqlalchemy import text
 
 from contacts import identities
 from core.database import Database
+from core.errors import InvalidInput
 from core.settings import Settings
 from studio.api import create_app
 from studio.stack.process import free_port
+from tests.tracker.browser.building import built
 from tests.tracker.browser.site import PATIENCE, Site, listening, serving
 from tracker import script, sites
+from tracker.site_routes import desk_of
+from tracker.sites import Directory
 
 
 class World:
     """A site on one origin and Kaskad on another, with the site known to it."""
 
-    def __init__(self, pages: Site, database: Database, url: str, key: str) -> None:
+    def __init__(self, pages: Site, database: Database, url: str, key: str, directory: Directory) -> None:
         self.pages = pages
         self.database = database
         self.url = url
         self.key = key
+        self.directory = directory
 
     def add(self, path: str, body: str = "", options: Mapping[str, str] | None = None) -> str:
         """Serve a page with the tag that `kaskad site add` gives."""
@@ -57,11 +65,11 @@ async def world(database: Database, settings: Settings) -> AsyncIterator[World]:
     """Pages on one port, Kaskad on another, and the pages' origin allowed there."""
     async with serving() as pages:
         async with database.begin() as connection:
-            made = await sites.add(connection, sites.Wanted("portal", [pages.origin]))
+            made = await sites.add(connection, sites.Wanted("portal", [pages.origin], identify="open"))
         app = create_app(settings, database)
         port = free_port()
         async with app.router.lifespan_context(app), listening(app, port):
-            yield World(pages, database, f"http://127.0.0.1:{port}", made.key)
+            yield World(pages, database, f"http://127.0.0.1:{port}", made.key, desk_of(app).directory)
 
 
 FORM = "<form id=apply onsubmit='return false'><input name=company value=Les><button>Send</button></form>"
@@ -139,3 +147,32 @@ async def test_the_script_is_served_compressed_at_each_of_its_addresses(world: W
         assert answer.headers["access-control-allow-origin"] == "*"
         assert ("immutable" in answer.headers["cache-control"]) is query.startswith("?v")
     assert (await page.request.get(f"{world.url}/k/s.js?v=0123456789abcdef")).status == 404
+
+
+async def test_parts_are_served_beside_each_script_and_endpoint(
+    world: World, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those of earlier releases, whose scripts ask for them by their versions."""
+    (tmp_path / "released").mkdir()
+    (tmp_path / "released" / "0.0.9-part-gone.js").write_text("old")
+    made = built(tmp_path, slots="kaskad('part', 'slots', host => host.track('part.begun'));")
+    monkeypatch.setattr(script, "bundle", lambda: made)
+    async with world.database.begin() as connection:
+        wanted = sites.Wanted("other", [world.pages.origin], "/assets/js/a.js", "/assets/in")
+        other = await sites.add(connection, wanted)
+        with pytest.raises(InvalidInput, match="a part of the snippet"):
+            await sites.add(connection, sites.Wanted("third", [world.pages.origin], "/assets/slots.js"))
+    await world.directory.refresh()
+    tag = script.tag(other.key, f"{world.url}/assets/js/a.js", endpoint=f"{world.url}/assets/in")
+    await page.goto(world.pages.add("/", "<script>kaskad('use', 'slots')</script>", tag=tag))
+    await world.until_logged("part.begun")
+    version = hashlib.sha256(made.parts["slots"]).hexdigest()[:16]
+    for path in ("/k/slots.js", "/assets/slots.js", "/assets/js/slots.js"):
+        answer = await page.request.get(f"{world.url}{path}?v={version}")
+        assert (answer.status, await answer.body()) == (200, made.parts["slots"])
+        assert "immutable" in answer.headers["cache-control"]
+    for path, status in {
+        f"/k/gone.js?v={hashlib.sha256(b'old').hexdigest()[:16]}": 200,
+        **dict.fromkeys(("/k/gone.js", f"/k/slots.js?v={made.version}", "/k/none.js", "/k/slots", "/x/slots.js"), 404),
+    }.items():
+        assert (await page.request.get(world.url + path)).status == status, path

@@ -23,8 +23,10 @@ export function isCard(text: string): boolean {
 }
 
 function fields(form: HTMLFormElement): Properties {
-  const found: Record<string, string> = {};
-  for (const field of Array.from(form.elements) as HTMLInputElement[]) {
+  const found: Record<string, string> = Object.create(null); // a field may be called constructor
+  // `form.elements` itself is the field of that name, where a form has one.
+  const { get } = Object.getOwnPropertyDescriptor(HTMLFormElement.prototype, 'elements')!;
+  for (const field of Array.from(get!.call(form)) as HTMLInputElement[]) {
     const { name, type } = field;
     if (!name || !KINDS.test(type) || field.closest(OFF)) continue;
     if (SECRET.test([name, field.id, field.autocomplete, field.getAttribute('autocomplete')].join(' '))) continue;
@@ -41,8 +43,9 @@ function fields(form: HTMLFormElement): Properties {
 export function forms(report: (props: Properties) => void, allowed: () => boolean): void {
   on(document, 'submit', (event) => {
     const form = event.target;
-    if (!(form instanceof HTMLFormElement) || form.closest(OFF)) return;
-    const attribute = (name: string): string | null => form.getAttribute(name);
+    const { closest, getAttribute } = Element.prototype;
+    if (!(form instanceof HTMLFormElement) || closest.call(form, OFF)) return;
+    const attribute = (name: string): string | null => getAttribute.call(form, name);
     const name = attribute('data-kaskad-form') || attribute('id') || attribute('name');
     const action = new URL(attribute('action') || '', location.href).pathname;
     const props: Properties = { form: (name || action).slice(0, LONGEST) };

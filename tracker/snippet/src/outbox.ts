@@ -50,6 +50,7 @@ export function outbox(options: Options, visitor: Visitor, page: Page): Outbox {
   let pause = 0;
   let failures = 0;
   let busy = false;
+  let full = false; // and said so
 
   const forget = (): void => {
     events = [];
@@ -76,6 +77,10 @@ export function outbox(options: Options, visitor: Visitor, page: Page): Outbox {
     return body;
   };
 
+  const soon = (): void => {
+    if (!timer) timer = setTimeout(safely(flush), GATHER);
+  };
+
   const stamped = (body: string): string => `{"sent":${Date.now()},${body.slice(1)}`;
 
   /** Sends a body; tells whether it need not be sent again. */
@@ -85,8 +90,13 @@ export function outbox(options: Options, visitor: Visitor, page: Page): Outbox {
         fetch(options.endpoint, { method: 'POST', body: stamped(body), keepalive: true }),
         new Promise<{ status: number }>((give) => setTimeout(give, ANSWER, { status: 504 })),
       ]);
-      // Whom this id meant was erased: it must not come to life again.
-      if (status == 410 && body.includes(visitor.id()!)) visitor.renew();
+      // Whom this id meant was erased, or is somebody else than who says so now: the next one begins with who that is.
+      if (status == 410 && visitor.mode == 'full' && body.includes(visitor.id()!)) {
+        visitor.renew();
+        ident = ident || JSON.parse(body).ident;
+        told = !ident;
+        soon();
+      }
       return status < 500 && status != 429;
     } catch {
       return false; // no network, or somebody in the browser forbids it: the same as no answer
@@ -162,31 +172,38 @@ export function outbox(options: Options, visitor: Visitor, page: Page): Outbox {
         return;
       }
       if (size + weight > BODY_BYTES || events.length >= MOST) {
-        if (visitor.mode == 'none') return;
+        if (visitor.mode == 'none') {
+          if (!full) warn('no more is held until the visitor agrees');
+          full = true;
+          return;
+        }
         flush();
         context = page.context();
         if (url != context.url) event.url = url;
       }
       events.push(event);
       size += weight;
-      if (!timer) timer = setTimeout(safely(flush), GATHER);
+      soon();
       return event;
     },
     identify(who) {
       if (visitor.refused) return;
       if (bytes(JSON.stringify(who)) > 10_000) return warn('not sent: who and attributes have at most 10,000 bytes');
-      ident = { ...ident, ...who };
+      // A signature is of what was said with it, and of nothing that was said before or is said later.
+      if (!told && (who.signature || ident!.signature)) flush();
+      ident = who.signature || (ident && ident.signature) ? who : { ...ident, ...who };
       told = false;
-      if (!timer) timer = setTimeout(safely(flush), GATHER);
+      soon();
     },
     flush,
     leave() {
       if (visitor.mode == 'none') return;
       const body = seal();
-      if (!body) return;
+      const beacon = (text: string): boolean => navigator.sendBeacon(options.endpoint, stamped(text));
       // Nobody may be there to hear that this fails: if it is likely to, keep it.
-      if (visitor.mode == 'full' && (failures || navigator.onLine === false)) waiting.add(body);
-      else if (!navigator.sendBeacon(options.endpoint, stamped(body))) send(body);
+      if (body && visitor.mode == 'full' && (failures || navigator.onLine === false)) waiting.add(body);
+      else if (body && !beacon(body)) send(body);
+      waiting.spill(beacon);
     },
     consent(mode) {
       if (mode != 'full') waiting.clear();

@@ -1,6 +1,11 @@
-/** Parts of Kaskad that few pages need, loaded when one asks for them: a file of that name beside the snippet. */
+/**
+ * Parts of Kaskad that few pages need, loaded when one asks for them: a file of that name beside the snippet. The build puts
+ * in which parts there are, each with its version and integrity, so that a page gets exactly those it was tested with.
+ */
 import type { Host } from '../types/kaskad';
 import { warn } from './safe';
+
+declare const PARTS: [name: string, version: string, integrity: string][];
 
 type Begin = (host: Host) => void;
 
@@ -13,11 +18,13 @@ export function parts(base: string, host: Host, nonce: string | undefined): Part
   const asked = new Set<string>();
   return {
     use(name) {
-      if (!/^[a-z]+$/.test(name)) throw Error(`no part is called ${name}`);
+      const found = PARTS.find((part) => part[0] == name);
+      if (!found) throw Error(`no part is called ${name}`);
       if (asked.has(name)) return;
       asked.add(name);
       const script = document.createElement('script');
-      script.src = new URL(name + '.js', base).href;
+      script.src = new URL(`${name}.js?v=${found[1]}`, base).href;
+      script.integrity = found[2];
       script.crossOrigin = 'anonymous';
       if (nonce) script.nonce = nonce;
       script.onerror = () => {

@@ -6,6 +6,7 @@
  */
 import type { Consent, Options } from '../types/kaskad';
 import { storage, uuid } from './browser';
+import { on } from './safe';
 
 const NAME = 'kk.id';
 const YEAR = 31536000;
@@ -51,7 +52,7 @@ export function visitor(options: Options): Visitor {
       if (self.mode != 'full') return null;
       const there = read();
       if (!there && known) {
-        // Another tab took the id away: what was refused there is refused here, too.
+        // Another tab took the id away: what was refused there is refused here, too. If it was not, that tab says so.
         self.consent('none');
         return null;
       }
@@ -71,14 +72,26 @@ export function visitor(options: Options): Visitor {
         const there = read();
         if (there && !there.endsWith(AGREED)) write((known = there + AGREED));
       } else {
+        // Tabs hear of what is written and at once removed again, and so tell `cookieless` from a refusal.
+        if (known && mode != 'none') storage((s) => s.setItem(NAME, mode));
         known = '';
         write('');
+        storage((s) => s.removeItem(NAME));
       }
     },
     renew() {
       if (self.mode == 'full') write((known = uuid() + agreed));
     },
   };
+
+  on(window, 'storage', (event) => {
+    const { key, newValue } = event as StorageEvent;
+    if (key == NAME && newValue == 'cookieless') {
+      known = '';
+      self.mode = newValue;
+      self.refused = false;
+    }
+  });
 
   const there = read();
   if (there && there.endsWith(AGREED)) {

@@ -18,6 +18,8 @@ export interface Waiting {
   /** Key and body of the oldest. */
   first(): [string, string] | undefined;
   drop(key: string): void;
+  /** Hands over what is in memory alone, and so goes with the page; forgets what is taken. */
+  spill(take: (body: string) => boolean): void;
   /** Forgets all that is kept, and whatever else of ours is in local storage. */
   clear(): void;
   /** Runs a job unless another tab is at it; tells whether it ran. */
@@ -69,6 +71,9 @@ export function waiting(visitor: Visitor): Waiting {
       return key && [key, get(key)] as [string, string] || undefined;
     },
     drop,
+    spill(take) {
+      for (const [key, body] of memory) if (take(body)) memory.delete(key);
+    },
     clear() {
       memory.clear();
       ours = '';

@@ -21,7 +21,7 @@ export interface Options {
   signals?: 'respect' | 'ignore';
   /** Keep the id in a cookie of this domain, so that its subdomains share it; local storage of one host if left out. */
   domain?: string;
-  /** The address that parts loaded on demand lie beside; the endpoint's if left out. */
+  /** The address that parts loaded on demand lie beside, as they do beside each script and endpoint; the endpoint's if left out. */
   base?: string;
 }
 
@@ -33,6 +33,8 @@ export interface Who {
   external_id?: string;
   email?: string;
   phone?: string;
+  /** By which your server vouches for these; sites ask for it unless they are set to `identify: open`. */
+  signature?: string;
 }
 
 /** What a part that was loaded on demand is given. */

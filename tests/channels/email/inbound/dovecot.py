@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.channels.email.servers import certificate
 from tests.peers import needs_peer
 
 _CONFIG = """
@@ -20,7 +21,9 @@ state_dir = {folder}/state
 log_path = {folder}/log
 protocols = imap pop3
 listen = 127.0.0.1
-ssl = no
+ssl = yes
+ssl_cert = <{folder}/cert.pem
+ssl_key = <{folder}/key.pem
 disable_plaintext_auth = no
 mail_location = maildir:{folder}/mail
 first_valid_uid = 1
@@ -43,7 +46,7 @@ service imap-login {{
     port = {imap}
   }}
   inet_listener imaps {{
-    port = 0
+    port = {imaps}
   }}
 }}
 service pop3-login {{
@@ -52,7 +55,7 @@ service pop3-login {{
     port = {pop}
   }}
   inet_listener pop3s {{
-    port = 0
+    port = {pops}
   }}
 }}
 service anvil {{
@@ -72,6 +75,9 @@ class Dovecot:
 
     imap: str
     pop: str
+    secure: dict[str, str]
+    """URLs of each way of encryption; `ca=` is to be added."""
+    ca: Path
     mail: Path
     owner: tuple[int, int]
 
@@ -126,22 +132,28 @@ def _prepared() -> tuple[Dovecot, list[int]]:
     folder = Path(tempfile.mkdtemp(prefix="dove-"))
     who = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.getuid())
     group = "nogroup" if os.geteuid() == 0 else str(who.pw_gid)
-    ports = _free_ports(2)
+    ports = _free_ports(4)
+    imap, pop, imaps, pops = ports
     for name in ("run", "state", *[f"mail{box}/{part}" for box in ("", "/.Done") for part in ("new", "cur", "tmp")]):
         (folder / name).mkdir(parents=True)
+    _, ca = certificate(folder)
     for path in (folder, *folder.rglob("*")):
         os.chown(path, who.pw_uid, who.pw_gid)
     config = folder / "dovecot.conf"
     config.write_text(
-        _CONFIG.format(folder=folder, user=who.pw_name, group=group, imap=ports[0], pop=ports[1]), encoding="utf-8"
+        _CONFIG.format(folder=folder, user=who.pw_name, group=group, imap=imap, pop=pop, imaps=imaps, pops=pops),
+        encoding="utf-8",
     )
+    secure = {"imaps": imaps, "imap+starttls": imap, "pop3s": pops, "pop3+starttls": pop}
     made = Dovecot(
-        f"imap://anna:secret@127.0.0.1:{ports[0]}",
-        f"pop3://anna:secret@127.0.0.1:{ports[1]}",
+        f"imap://anna:secret@127.0.0.1:{imap}",
+        f"pop3://anna:secret@127.0.0.1:{pop}",
+        {scheme: f"{scheme}://anna:secret@localhost:{port}" for scheme, port in secure.items()},
+        ca,
         folder / "mail",
         (who.pw_uid, who.pw_gid),
     )
-    return made, ports
+    return made, [imap, pop]
 
 
 def _free_ports(count: int) -> list[int]:

@@ -1,16 +1,20 @@
 """Letters that come in, all the way to the ledger: by SMTP, and out of Dovecot's mailboxes."""
 
 import asyncio
+import imaplib
 import smtplib
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
+from pathlib import Path
 from uuid import UUID
 
 import pytest
+from pydantic import SecretStr
 
 from channels import Delivery, templates
-from channels.email.inbound import Inbox, Incoming, MailboxUrl, Poller, serving
+from channels.email.inbound import Inbox, Incoming, MailboxUrl, Poller, receiving_mail, serving
 from channels.reports import Taken
 from channels.signed import Addressed, SignedAddresses
 from core.clock import now
@@ -19,6 +23,7 @@ from core.ids import message_id
 from core.schema.messages import MessageState
 from tests.channels.email.inbound import samples
 from tests.channels.email.inbound.dovecot import Dovecot, dovecot
+from tests.channels.email.servers import certificate
 from tests.channels.world import LETTER, World
 
 DOMAIN = "in.example.com"
@@ -172,6 +177,25 @@ def _raw(port: int, to: str, source: str) -> tuple[int, bytes]:
         return client.data(source.replace("\n", "\r\n"))
 
 
+async def test_mail_comes_in_encrypted(world: World, at: datetime, tmp_path: Path) -> None:
+    [number] = await _sent(world, at)
+    _, ca = certificate(tmp_path)
+    settings = world.settings.model_copy(
+        update={"inbound_tls_cert": ca, "inbound_tls_key": tmp_path / "key.pem", "inbound_port": 0}
+    )
+    async with _inbox(world) as inbox, serving(inbox, settings) as (_, port):
+        to = inbox.addresses.make("bounce", number)
+
+        def hand_in() -> None:
+            with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
+                client.starttls(context=ssl.create_default_context(cafile=ca))
+                assert isinstance(client.sock, ssl.SSLSocket)
+                client.sendmail("", [to], samples.failed(to).replace("\n", "\r\n"))
+
+        await asyncio.to_thread(hand_in)
+    assert await world.states() == [MessageState.BOUNCED]
+
+
 # Out of a mailbox
 
 
@@ -214,13 +238,132 @@ async def test_pop_letters_are_deleted_when_they_are_taken(world: World, at: dat
     assert box.count("INBOX") == 0
 
 
-async def test_a_letter_that_is_too_big_is_passed_over(world: World, box: Dovecot) -> None:
+@asynccontextmanager
+async def _poller(world: World, url: str, limit: int = 1_000_000) -> AsyncIterator[tuple[Poller, Inbox]]:
     async with _inbox(world) as inbox:
-        box.put("INBOX", "Subject: big\n\n" + "x\n" * 10_000)
-        poller = Poller(world.database, inbox, MailboxUrl.of(f"{box.imap}/INBOX"), 10_000)
+        poller = Poller(world.database, inbox, MailboxUrl.of(url), limit)
+        try:
+            yield poller, inbox
+        finally:
+            poller.close()
+
+
+@pytest.mark.parametrize("then", ["pop", "?then=seen", "?then=delete", "?then=move:Done"])
+async def test_a_letter_that_is_too_big_is_read_at_its_beginning_and_never_deleted(
+    world: World, at: datetime, box: Dovecot, then: str
+) -> None:
+    [number] = await _sent(world, at)
+    async with _poller(world, box.pop if then == "pop" else f"{box.imap}/INBOX{then}", 100_000) as (poller, inbox):
+        text = "yes\n\n-- \n" + "an attachment\n" * 20_000
+        box.put("INBOX", samples.REPLY.format(to=inbox.addresses.make("reply", number), text=text))
         assert await poller.look() == 1
         assert await poller.look() == 0
-        poller.close()
+    [report] = await world.run("select kind, details->>'text' as text from delivery_report")
+    assert tuple(report) == ("answered", "yes")
+    assert (box.count("INBOX"), box.count("Done")) == ((0, 1) if "move" in then else (1, 0))
+
+
+@pytest.mark.parametrize("scheme", ["imap", "pop3"])
+async def test_one_letter_that_nobody_can_take_holds_up_no_other(
+    world: World, at: datetime, box: Dovecot, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [number] = await _sent(world, at)
+    async with _poller(world, f"{box.imap}/INBOX?then=delete" if scheme == "imap" else box.pop) as (poller, inbox):
+        box.put("INBOX", "Subject: poison\n\nx\n")
+        box.put("INBOX", samples.failed(inbox.addresses.make("bounce", number)))
+        take = inbox.take
+
+        async def stumble(incoming: Incoming) -> Taken:
+            if b"poison" in incoming.source:
+                raise AssertionError("nobody thought of this")
+            return await take(incoming)
+
+        monkeypatch.setattr(inbox, "take", stumble)
+        assert [await poller.look(), await poller.look()] == [1, 0]
+    assert await world.states() == [MessageState.BOUNCED]
+    assert box.count("INBOX") == 1  # people may look at it
+
+
+async def test_lines_that_are_too_long_hold_up_no_mailbox(world: World, at: datetime, box: Dovecot) -> None:
+    """2,048 bytes are too long for the standard library, and a million for us."""
+    first, second = await _sent(world, at, 2)
+    async with _poller(world, box.pop, 10_000_000) as (poller, inbox):
+        long = samples.REPLY.format(to=inbox.addresses.make("reply", first), text="yes " * 1000)
+        box.put("INBOX", long)
+        box.put("INBOX", "Subject: longest\n\n" + "x" * 1_100_000 + "\n")
+        box.put("INBOX", samples.failed(inbox.addresses.make("bounce", second)))
+        for _ in range(3):
+            await poller.look()
+    assert await world.states() == [MessageState.ACCEPTED, MessageState.BOUNCED]
+    assert len(await world.run("select 1 from delivery_report where kind = 'answered'")) == 1
+    assert box.count("INBOX") == 1
+
+
+@pytest.mark.parametrize("scheme", ["imaps", "imap+starttls", "pop3s", "pop3+starttls"])
+async def test_mailboxes_are_read_encrypted(world: World, at: datetime, box: Dovecot, scheme: str) -> None:
+    [number] = await _sent(world, at)
+    url = box.secure[scheme]
+    async with _poller(world, f"{url}?ca={box.ca}") as (poller, inbox):
+        box.put("INBOX", samples.failed(inbox.addresses.make("bounce", number)))
+        assert await poller.look() == 1
+    assert await world.states() == [MessageState.BOUNCED]
+    async with _poller(world, url) as (poller, _):  # nobody vouches for its certificate
+        with pytest.raises(Misconfigured, match="cannot be trusted"):
+            await poller.look()
+
+
+@pytest.mark.parametrize("abilities", [None, "IMAP4REV1 UIDPLUS"])
+async def test_only_letters_that_were_taken_are_deleted(
+    world: World, box: Dovecot, abilities: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else has marked a letter of theirs, and may change their mind."""
+    box.put("INBOX", "Subject: theirs\n\nx\n")
+    host, _, port = box.imap.rpartition("@")[2].partition(":")
+    with imaplib.IMAP4(host, int(port)) as other:
+        other.login("anna", "secret")
+        other.select("INBOX")
+        other.store("1", "+FLAGS", r"(\Seen \Deleted)")
+        other.logout()
+    if abilities is not None:
+        monkeypatch.setattr(imaplib.IMAP4, "capability", lambda _: ("OK", [abilities.encode()]))
+    for then, done in (("delete", 0), ("move:Done", 1)):
+        box.put("INBOX", "Subject: ours\n\nx\n")
+        async with _poller(world, f"{box.imap}/INBOX?then={then}") as (poller, _):
+            assert await poller.look() == 1
+        assert (box.count("INBOX"), box.count("Done")) == (1, done)
+
+
+async def test_the_mailbox_is_looked_into_again_and_again(
+    world: World, at: datetime, box: Dovecot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever one look comes to: a server that is away, and what nobody thought of."""
+    numbers = await _sent(world, at, 2)
+    url = SecretStr(f"{box.imap}/INBOX")
+    settings = world.settings.model_copy(
+        update={"inbound_address": DOMAIN, "inbound_mailbox": url, "inbound_mailbox_seconds": 0.05}
+    )
+    look, troubles = Poller.look, iter([Unavailable("away"), AssertionError("nobody thought of this")])
+
+    async def troubled(poller: Poller) -> int:
+        for trouble in troubles:
+            raise trouble
+        return await look(poller)
+
+    monkeypatch.setattr(Poller, "look", troubled)
+    addresses = SignedAddresses.of(settings)
+    assert addresses is not None
+    async with receiving_mail(settings, world.database):
+        for taken, number in enumerate(numbers, 1):
+            box.put("INBOX", samples.failed(addresses.make("bounce", number)).replace("4711@", f"{taken}@"))
+            await _until_bounced(world, taken)
+
+
+async def _until_bounced(world: World, count: int) -> None:
+    for _ in range(600):
+        if (await world.states()).count(MessageState.BOUNCED) == count:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(await world.rows())
 
 
 async def test_a_mailbox_that_cannot_be_read_says_why(world: World, box: Dovecot) -> None:

@@ -1,6 +1,9 @@
 """What letters that came in say: by their bytes alone."""
 
+import time
 from datetime import UTC, datetime
+from email import message_from_string
+from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
@@ -8,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channels.email.inbound import Incoming
-from channels.email.inbound.bounces import kind_of, says_gone
+from channels.email.inbound.bounces import kind_of, recognised, says_gone
 from channels.email.inbound.reading import Reader
 from channels.email.inbound.replies import TEXT_LIMIT, cut
 from channels.provider import ReportKind
@@ -222,6 +225,101 @@ def test_a_mangled_notification_is_read_without_an_error(lines: list[int], junk:
     for line in lines:
         source[line % len(source)] = junk
     READER.read(Incoming(b"\r\n".join(source), AT, (BOUNCE,)))
+
+
+_ODD_PAGES = (
+    "<![foo[",
+    "<![CDATA[",
+    "<!-",
+    "<!doctype html [ <!x",
+    "<?",
+    "<![if x]>",
+    "</",
+    "<",
+    "&#xffffffff;",
+    "<a href='",
+    "<!--",
+)
+
+
+@given(st.lists(st.one_of(st.sampled_from(_ODD_PAGES), st.text(max_size=20)), max_size=20))
+def test_any_page_is_read_without_an_error(pieces: list[str]) -> None:
+    source = samples.REPLY.format(to=REPLY, text="".join(pieces).replace("\r", "")).replace("text/plain", "text/html")
+    incoming = Incoming(source.encode("utf-8", "replace"), AT, (REPLY,))
+    assert [report.kind for report in READER.read(incoming)] == [ReportKind.ANSWERED]
+
+
+@pytest.mark.parametrize(
+    "charset", ["a\0b", "undefined", "hex", "punycode", "idna", "unicode_escape", "../x", "mbcs", ""]
+)
+def test_whatever_a_letter_calls_its_charset_it_is_read(charset: str) -> None:
+    source = samples.REPLY.format(to=REPLY, text="yes").replace("charset=utf-8", f'charset="{charset}"')
+    [report] = READER.read(letter(source))
+    assert report.details["text"] == "yes"
+
+
+@given(
+    st.sampled_from(["Content-Type", "Content-Disposition", "Content-Transfer-Encoding", "To", "Subject"]), st.text()
+)
+def test_whatever_stands_in_a_header_is_read(name: str, value: str) -> None:
+    source = f"{name}: {value}\n".encode("utf-8", "surrogatepass") + letter(samples.REPLY).source
+    assert READER.read(Incoming(source, AT, (REPLY,)))[0].reason != "a letter that cannot be read"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *(f"Content-Type: text/html\n\n{piece * 60_000}" for piece in ("<a ", "<!--", "</", "<![CDATA[", '<a x="')),
+        f'Content-Type: text/plain; a="{";b" * 60_000}"\n\nyes',
+        f"Content-Type: text/plain; charset=punycode\n\na-{'b' * 200_000}",
+        "Content-Type: text/plain\n\n" + "\n>\n" * 60_000,
+        f"Subject: {'=?a?q?' * 30_000}\n\nyes",
+    ],
+)
+def test_what_is_made_to_take_long_does_not(source: str) -> None:
+    """By the square of its length, each of these takes from ten seconds to minutes."""
+    began = time.process_time()
+    READER.read(Incoming(source.encode(), AT, (REPLY,)))
+    assert time.process_time() - began < 3
+
+
+def test_a_letter_that_nobody_can_read_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(_message: object) -> bool:
+        raise AssertionError("nobody thought of this")
+
+    monkeypatch.setattr("channels.email.inbound.replies.is_automatic", stumble)
+    source = samples.REPLY.format(to=REPLY, text="yes")
+    for incoming in (letter(source), letter(source.replace(REPLY, "hidden"), REPLY)):
+        [report] = READER.read(incoming)
+        assert (report.kind, report.message_id) == (ReportKind.UNKNOWN, NUMBER)
+
+
+def test_an_address_that_failed_in_both_ways_failed_for_good() -> None:
+    message = message_from_string("Subject: x\n\nx")
+    with patch(
+        "channels.email.inbound.bounces.all_failures", lambda _: ({b"a@b.example", b"c@d.example"}, {b"a@b.example"})
+    ):
+        found = recognised(message)
+    assert found == [(ReportKind.BOUNCED, "a@b.example"), (ReportKind.SOFT_BOUNCED, "c@d.example")]
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<title>no</title><p>a &lt; b<br>c<!-- <p>no</p> --><script>if (a<b) '<p>no'</script>d", "a < b\ncd"),
+        ("a < b, and 3 > 2", "a < b, and 3 > 2"),
+        (
+            "<div>one</div><DIV CLASS='x'>two</DIV><blockquote>old<blockquote>older</blockquote></blockquote>end",
+            "one\ntwoend",
+        ),
+        ("<style>a<b</style>x<!-- never ends <p>no", "x"),
+        ("<![if !mso]>yes<![endif]>", "yes"),
+    ],
+)
+def test_a_page_as_text(page: str, text: str) -> None:
+    source = samples.REPLY.format(to=REPLY, text=page).replace("text/plain", "text/html")
+    [report] = READER.read(letter(source))
+    assert report.details["text"] == text
 
 
 def test_a_letter_nested_without_end_is_left() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from typing import Any
@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from channels.email.vendor import Answer, Call, VendorProvider
 from channels.provider import Attachment, EmailProvider, Letter, Outcome
 from channels.registry import SCHEMES, scheme_of
 from core.errors import InvalidInput, Misconfigured, Unavailable
@@ -199,6 +200,7 @@ async def test_what_a_no_means(case: Case, said: str, outcome: Outcome, elsewher
         (ENDLESS, Outcome.UNKNOWN),
         (HANG, Outcome.UNKNOWN),
         ((200, {}, b"<html>Sign in to the hotel's network</html>"), Outcome.UNKNOWN),
+        ((200, {}, b"[" * 150_000), Outcome.UNKNOWN),
         ((502, {}, b"bad gateway"), Outcome.UNKNOWN),
         ((503, {"Retry-After": "Mon, 23 Nov 2099 00:00:00 GMT"}, b"later"), Outcome.DEFERRED),
     ],
@@ -235,6 +237,40 @@ async def test_calls_at_a_time_are_bounded_and_answers_keep_their_order(case: Ca
         receipts = await provider.hand_over(letters)
     assert [n for n, receipt in enumerate(receipts, 1) if receipt.outcome is Outcome.REJECTED] == [3, 7]
     assert peer.most_at_once <= 2
+
+
+async def test_a_defect_over_one_letter_leaves_the_others_alone(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    letters = [replace(LETTER, message_id=UUID(int=n)) for n in range(1, 5)]
+    async with _opened(case, lambda _: case.good, "&connections=1") as (provider, peer):
+        assert isinstance(provider, VendorProvider)
+        vendor = provider._vendor
+        build, accepted = vendor.build, vendor.accepted
+
+        def built(letter: Letter, at: datetime) -> Call:
+            if letter.message_id == UUID(int=1):
+                raise KeyError("a defect")
+            return build(letter, at)
+
+        def read(answer: Answer) -> str | None:
+            if len(peer.requests) == 2:
+                raise TypeError("a defect")
+            return accepted(answer)
+
+        monkeypatch.setattr(vendor, "build", built)
+        monkeypatch.setattr(vendor, "accepted", read)
+        receipts = await provider.hand_over(letters)
+    expected = [Outcome.REJECTED, Outcome.ACCEPTED, Outcome.UNKNOWN, Outcome.ACCEPTED]
+    assert [receipt.outcome for receipt in receipts] == expected
+    assert len(peer.requests) == 3
+
+
+@pytest.mark.parametrize("failed", [{"anna@example.net": ["invalid"]}, {"anna@example.net": {"a": 1}}, ["x"], "x"])
+async def test_unisender_go_may_say_what_failed_in_any_form(failed: Any) -> None:
+    said = {"status": "success", "job_id": "1", "emails": [], "failed_emails": failed}
+    async with _opened(CASES["unisender-go"], lambda _: (200, {}, said)) as (provider, _):
+        [receipt] = await provider.hand_over([LETTER])
+    taken = Outcome.REJECTED if isinstance(failed, dict) else Outcome.ACCEPTED
+    assert receipt.outcome is taken
 
 
 async def test_checking_says_what_is_wrong(case: Case) -> None:

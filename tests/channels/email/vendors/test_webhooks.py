@@ -290,13 +290,13 @@ async def test_unisender_gos_digest_is_checked() -> None:
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:kaskad"
 SES = f"ses://AKID:secret@eu-west-1?topic={TOPIC}"
 RSA = rsa.generate_private_key(65537, 2048)
-CERTIFICATE = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-1.pem"
+CERTIFICATE = f"https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-{'0a' * 16}.pem"
 
 
-def _pem() -> bytes:
+def _pem(until: datetime = AT + timedelta(days=1)) -> bytes:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sns.amazonaws.com")])
     made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(RSA.public_key())
-    made = made.serial_number(1).not_valid_before(AT - timedelta(days=1)).not_valid_after(AT + timedelta(days=1))
+    made = made.serial_number(1).not_valid_before(until - timedelta(days=9)).not_valid_after(until)
     return made.sign(RSA, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
@@ -305,10 +305,11 @@ class Amazon:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.content = _pem()
 
     async def fetch(self, url: str) -> bytes:
         self.asked.append(url)
-        return _pem()
+        return self.content
 
 
 @pytest.fixture
@@ -408,6 +409,12 @@ async def test_what_amazon_did_not_sign_for_our_topic_is_forged(amazon: Amazon) 
         (_by_sns(event, SigningCertURL=elsewhere), SES),
         (_by_sns(event, SigningCertURL=CERTIFICATE.replace("https", "http")), SES),
         (_by_sns(event, SigningCertURL=CERTIFICATE.replace("//", "//a@")), SES),
+        # Anybody's text can be had at an address of SNS that is signed for it.
+        (_by_sns(event, SigningCertURL="https://sns.eu-west-1.amazonaws.com/?Action=GetEndpointAttributes"), SES),
+        (_by_sns(event, SigningCertURL=CERTIFICATE + "?Action=GetEndpointAttributes"), SES),
+        (_by_sns(event, SigningCertURL=CERTIFICATE.replace("Simple", "x/Simple")), SES),
+        (_by_sns(event, SigningCertURL=CERTIFICATE.replace("0a0a", "evil")), SES),
+        (_by_sns(event, SigningCertURL="https://[sns"), SES),
         (_by_sns("x", SubscribeURL="https://169.254.169.254/", **confirm), SES),
         (_by_sns(event, version="3"), SES),
         (_by_sns(event, Timestamp="2026-11-22T11:59:59.000Z"), SES),  # kept, and sent again a day later
@@ -423,8 +430,18 @@ async def test_what_amazon_did_not_sign_for_our_topic_is_forged(amazon: Amazon) 
     assert await ses.read_webhook(SES, _by_sns("Successfully validated SNS topic")) == []
 
 
+@pytest.mark.parametrize("until", [AT - timedelta(seconds=1), AT + timedelta(days=10)])
+async def test_a_certificate_counts_in_its_time_only(amazon: Amazon, until: datetime) -> None:
+    amazon.content = _pem(until)
+    for _ in range(2):
+        with pytest.raises(Forged, match="not valid at this time"):
+            await ses.read_webhook(SES, _by_sns(_ses("Delivery", delivery={})))
+
+
 @pytest.mark.parametrize("reader", [sendgrid, postmark, mailgun, unisender, ses])
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"null", b"\xff", b'{"auth": {}}', b'[[["', b'{"Type": 1}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b"null", b"\xff", b'{"auth": {}}', b'[[["', b'{"Type": 1}', b"[" * 200_000]
+)
 async def test_nonsense_is_refused_not_stumbled_over(reader: Any, body: bytes) -> None:
     url = {sendgrid: SENDGRID, postmark: POSTMARK, mailgun: MAILGUN, unisender: UNISENDER, ses: SES}[reader]
     with pytest.raises((Forged, InvalidInput)):

@@ -8,16 +8,22 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 FORWARDED_HOPS = 20
+_LONGEST = 100
+"""Characters. An IPv6 address with its zone and brackets has half as many."""
 _V4_KEPT = -1 << 32 - 24
 _V6_KEPT = -1 << 128 - 48
 _V6_SUBSCRIBER = -1 << 128 - 64
 
 
-@lru_cache(8192)
 def read(text: str) -> Address | None:
     """An address as it stands in a header or comes from a socket, IPv4 in IPv6's clothes undressed; None if it is
     none.
     """
+    return _read(text) if len(text) <= _LONGEST else None  # before it is remembered: a header may have a megabyte
+
+
+@lru_cache(8192)
+def _read(text: str) -> Address | None:
     try:
         address = ipaddress.ip_address(text.strip().removeprefix("[").removesuffix("]").partition("%")[0])
     except ValueError:
@@ -33,6 +39,12 @@ def networks(texts: Iterable[str]) -> tuple[Network, ...]:
         ValueError: one is neither; the message names it.
     """
     return tuple(ipaddress.ip_network(text.strip(), strict=False) for text in texts)
+
+
+@lru_cache(16)
+def listed(text: str) -> tuple[Network, ...]:
+    """Networks with commas between them, as KASKAD_TRUSTED_PROXIES has them; raises ValueError as `networks` does."""
+    return networks(one for one in text.split(",") if one.strip())
 
 
 def within(address: Address, known: Sequence[Network]) -> bool:
@@ -78,3 +90,11 @@ def bucket(address: Address | None) -> str:
     if address.version == 4:
         return str(address)
     return str(ipaddress.IPv6Address(int(address) & _V6_SUBSCRIBER))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
