@@ -129,7 +129,13 @@ SCHEMES: dict[str, Scheme] = {
     "sendgrid": _api("sendgrid", "open_sendgrid", _FIELDS, "custom_args", "ECDSA", "body", "time"),
     "postmark": _api("postmark", "open_postmark", _FIELDS, "Metadata", "password (HTTP Basic)"),
     "mailgun": _api(
-        "mailgun", "open_mailgun", _MIME, "variable", "HMAC of time and token", "time", token=_mailgun_token
+        "mailgun",
+        "open_mailgun",
+        _MIME,
+        "variable",
+        "HMAC of time and token; a token once",
+        "time",
+        token=_mailgun_token,
     ),
     "unisender-go": _api("unisender", "open_unisender", _FIELDS, "metadata", "MD5 of body and API key", "body"),
     "webhook": Scheme(

@@ -13,7 +13,7 @@ from core.clock import now
 from core.database import Database
 from core.errors import KaskadError
 
-_LOCK = 0x6B61736D
+_LOCK = 0x6B617362  # "kasb": one reader of a mailbox at a time
 _PATIENCE = 300.0
 _log = structlog.get_logger()
 
