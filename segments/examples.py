@@ -198,7 +198,7 @@ CRITERIA: tuple[Section, ...] = (
         "Known, active",
         ("contact.known", "contact.identified_at", "contact.last_active_at"),
         "A contact is known once it has an identity beside a cookie. It was last active at its last event, those left "
-        "out that are none of its doing (coming into segments, entering journeys, unsubscribing).",
+        "out that are none of its doing (coming into segments, entering journeys, deliveries, bounces, complaints, unsubscribing).",
         (
             ("{contact.known: true}", "known by more than a cookie"),
             ("{contact.identified_at: {date: this month}}", "known since this month"),
