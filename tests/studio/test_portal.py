@@ -146,7 +146,7 @@ async def test_nobody_changes_or_reads_what_another_browser_gave(portal: str, da
             (contact,) = (await identities.lookup(connection, [("email", ANNA["email"])])).values()
             assert await consents.holds(connection, [contact], "email", "marketing") == {contact}
             await _begin_journey(connection, contact, "MY-1")
-        told = {"external_id": made.json()["external_id"], "email": ANNA["email"], "first_name": "Anna"}
+        told = {"account": made.json(), "email": ANNA["email"], "first_name": "Anna"}
         own = (await hers.get("/portal/api/applications/MY-1")).json()
         assert own == {"known": True, "own": True, "company": "Les", "outcome": None, **told}
         assert (await his.get("/portal/api/applications/MY-1")).json() == {"known": True, "own": False, "outcome": None}
