@@ -3,6 +3,8 @@
 The pages are those of `examples/portal/site`. Letters lead to the page of an application.
 """
 
+import hashlib
+import hmac
 import secrets
 from typing import Any
 
@@ -13,13 +15,15 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import identities, profiles
-from core.errors import InvalidInput, NotFound
+from core.errors import Conflict, InvalidInput, NotFound
 from examples import PORTAL
 from studio.demo.story import JOURNEY, PORTAL_PATH, PORTAL_SITE
 from tracker import script, sites
 
 _FOLDER = PORTAL / "site"
 _PLACE = "<!-- kaskad -->"
+_COOKIE = "portal"
+"""Says until the browser is closed whose account it made."""
 _STUB = f'<script src="{sites.SCRIPT_PATH}?stub"></script>'
 # Strict, as a site's should be: what the snippet needs is in it, and nothing inline.
 _POLICY = (
@@ -93,15 +97,15 @@ async def code() -> Response:
 
 
 @router.post("/api/accounts")
-async def register(request: Request, account: Account) -> dict[str, str]:
-    """Make an account, or find that of the address; tell Kaskad who it is, and whether they agreed to letters.
+async def register(request: Request, response: Response, account: Account) -> dict[str, str]:
+    """Make an account, or change that of the browser; tell Kaskad who it is, and whether they agreed to letters.
 
-    Consent is the server's to say: what a page says, anybody could say.
+    Consent is the server's to say: what a page says, anybody could say. An address that somebody else has is refused.
     """
     evidence = {"form": str(request.url_for("begin")), "text": "You may write to me"}
     consent = profiles.ConsentItem("email", "marketing", account.agreed, evidence=evidence)
     async with request.app.state.database.begin() as connection:
-        external_id = await _account_of(connection, account.email) or f"visitor-{secrets.token_hex(6)}"
+        external_id = await _account_for(connection, account.email, _own_account(request))
         item = profiles.Item(
             {"external_id": external_id, "email": account.email},
             {"first_name": account.first_name},
@@ -112,15 +116,23 @@ async def register(request: Request, account: Account) -> dict[str, str]:
         (done,) = await profiles.upsert(connection, [item], source="application form")
     if done.problems:
         raise InvalidInput(*done.problems)
+    response.set_cookie(_COOKIE, _signed_in(request, external_id), path="/portal", httponly=True, samesite="lax")
     return {"external_id": external_id}
 
 
 @router.get("/api/applications/{application_id}")
 async def state(request: Request, application_id: str) -> dict[str, Any]:
-    """What became of an application: its latest run through the journey."""
+    """What became of an application: its latest run through the journey. Whose it is, only their own browser is told;
+    a number can be guessed, or forwarded with a letter.
+    """
     async with request.app.state.database.begin() as connection:
         run = await _run(connection, application_id)
-    return {"known": True, **run} if run else {"known": False}
+    if run is None:
+        return {"known": False}
+    own = _own_account(request)
+    if own not in run.pop("accounts"):
+        return {"known": True, "own": False, "outcome": run["outcome"]}
+    return {"known": True, "own": True, "external_id": own, **run}
 
 
 async def _page(request: Request, name: str) -> Response:
@@ -133,12 +145,33 @@ async def _page(request: Request, name: str) -> Response:
     return HTMLResponse(content, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"})
 
 
-async def _account_of(connection: AsyncConnection, email: str) -> str | None:
-    """The account of an address, if it has one."""
+async def _account_for(connection: AsyncConnection, email: str, own: str | None) -> str:
+    """The account for an address: the browser's own, if it has this address, or a new one.
+
+    Raises:
+        Conflict: somebody else has it.
+    """
     pair = ("email", identities.normalise("email", email))
     found = await identities.lookup(connection, [pair])
-    kinds = {one["kind"]: one["value"] for one in await identities.of(connection, found[pair])} if found else {}
-    return kinds.get("external_id")
+    if not found:
+        return f"visitor-{secrets.token_hex(6)}"
+    accounts = {one["value"] for one in await identities.of(connection, found[pair]) if one["kind"] == "external_id"}
+    if own is None or own not in accounts:
+        raise Conflict("somebody has this address already: take another one, or the browser in which you gave it")
+    return own
+
+
+def _signed_in(request: Request, external_id: str) -> str:
+    """What a browser keeps to be known as the one that made an account."""
+    key = request.app.state.settings.secret
+    return f"{external_id}.{hmac.new(key, f'portal {external_id}'.encode(), hashlib.sha256).hexdigest()}"
+
+
+def _own_account(request: Request) -> str | None:
+    """The account that this browser made, if it made one."""
+    given = request.cookies.get(_COOKIE, "")
+    external_id = given.rpartition(".")[0]
+    return external_id if hmac.compare_digest(given.encode(), _signed_in(request, external_id).encode()) else None
 
 
 async def _run(connection: AsyncConnection, application_id: str) -> dict[str, Any] | None:
@@ -147,7 +180,7 @@ async def _run(connection: AsyncConnection, application_id: str) -> dict[str, An
         text(
             "select c.attributes ->> 'first_name' as first_name, o.name as company, e.outcome, "
             "(select value from identity where contact_id = c.id and kind = 'email' limit 1) as email, "
-            "(select value from identity where contact_id = c.id and kind = 'external_id' limit 1) as external_id "
+            "array(select value from identity where contact_id = c.id and kind = 'external_id') as accounts "
             "from enrollment e join journey j on j.id = e.journey_id join contact c on c.id = e.contact_id "
             "left join company o on o.id = c.company_id "
             "where j.name = :journey and e.key = :key order by e.id desc limit 1"

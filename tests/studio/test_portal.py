@@ -4,17 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Page
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import consents, identities
 from contacts.merging import settle
 from core.database import Database
 from core.settings import Settings
 from studio.api import create_app
-from studio.demo.story import PORTAL_SITE
+from studio.demo.story import JOURNEY, PORTAL_SITE
 from studio.stack.process import free_port
 from tests.tracker.browser.conftest import chromium, page, visitor  # noqa: F401 - fixtures
 from tests.tracker.browser.site import PATIENCE, listening
@@ -120,3 +122,60 @@ async def test_who_refuses_is_not_reported(portal: str, page: Page, database: Da
     await page.goto(f"{portal}/portal/measures?lang=en")
     log = await _until(database, "page.viewed", "/portal/measures")
     assert "/portal/applications" not in {event["properties"]["path"] for event in log}
+
+
+ANNA: dict[str, Any] = {
+    "email": "anna@les.example",
+    "first_name": "Anna",
+    "company": "Les",
+    "language": "en",
+    "agreed": True,
+}
+
+
+async def test_nobody_changes_or_reads_what_another_browser_gave(portal: str, database: Database) -> None:
+    async with httpx.AsyncClient(base_url=portal) as hers, httpx.AsyncClient(base_url=portal) as his:
+        made = await hers.post("/portal/api/accounts", json=ANNA)
+        assert made.status_code == 200 and "httponly" in made.headers["set-cookie"].lower()
+        changed = {**ANNA, "first_name": "Boris", "company": "Other", "agreed": False}
+        forged = f"{made.json()['external_id']}.{'0' * 64}"
+        for cookies in ({}, {"portal": forged}, {"portal": made.json()["external_id"]}):
+            his.cookies.update(cookies)
+            assert (await his.post("/portal/api/accounts", json=changed)).status_code == 409
+        async with database.begin() as connection:
+            (contact,) = (await identities.lookup(connection, [("email", ANNA["email"])])).values()
+            assert await consents.holds(connection, [contact], "email", "marketing") == {contact}
+            await _begin_journey(connection, contact, "MY-1")
+        told = {"external_id": made.json()["external_id"], "email": ANNA["email"], "first_name": "Anna"}
+        own = (await hers.get("/portal/api/applications/MY-1")).json()
+        assert own == {"known": True, "own": True, "company": "Les", "outcome": None, **told}
+        assert (await his.get("/portal/api/applications/MY-1")).json() == {"known": True, "own": False, "outcome": None}
+        again = await hers.post("/portal/api/accounts", json={**ANNA, "first_name": "Anna-Maria"})
+        assert again.json() == made.json()
+        assert (await hers.get("/portal/api/applications/MY-1")).json()["first_name"] == "Anna-Maria"
+
+
+async def test_the_page_of_an_application_shows_strangers_nobody(portal: str, page: Page, database: Database) -> None:  # noqa: F811
+    async with httpx.AsyncClient(base_url=portal) as hers:
+        await hers.post("/portal/api/accounts", json=ANNA)
+    async with database.begin() as connection:
+        (contact,) = (await identities.lookup(connection, [("email", ANNA["email"])])).values()
+        await _begin_journey(connection, contact, "MY-1")
+    await page.goto(f"{portal}/portal/applications/MY-1?lang=en")
+    await page.wait_for_selector("#other:visible")
+    assert "Anna" not in await page.inner_text("main")
+    assert not await page.is_visible("#submit") and not await page.is_visible("#mailbox")
+
+
+async def _begin_journey(connection: AsyncConnection, contact: int, application: str) -> None:
+    await connection.execute(
+        text(
+            "with j as (insert into journey (name, title) values (:journey, 'x') returning id), "
+            "v as (insert into journey_version (journey_id, number, source, plan) "
+            "select id, 1, '', '{}' from j returning id, journey_id), "
+            "c as (insert into cohort (version_id) select id from v returning id) "
+            "insert into enrollment (contact_id, cohort_id, journey_id, version_id, exclusive, key) "
+            "select :contact, c.id, v.journey_id, v.id, true, :key from v, c"
+        ),
+        {"journey": JOURNEY, "contact": contact, "key": application},
+    )

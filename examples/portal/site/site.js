@@ -71,14 +71,17 @@ async function show(id, tries) {
     if (tries) setTimeout(() => show(id, tries - 1).catch(trouble), 500);
     return;
   }
-  // Whoever can open this page is the applicant; a real portal would know it from the session.
-  if (found.external_id) kaskad('identify', { external_id: found.external_id });
-  $('who').textContent = [found.first_name, found.company].filter(Boolean).join(', ');
-  $('email').textContent = found.email;
-  $('mailbox').href = '/mailbox?to=' + encodeURIComponent(found.email);
+  // Only the browser in which it was saved is told whose application it is, and can send it.
+  if (found.own) {
+    kaskad('identify', { external_id: found.external_id });
+    $('who').textContent = [found.first_name, found.company].filter(Boolean).join(', ');
+    $('email').textContent = found.email;
+    $('mailbox').href = '/mailbox?to=' + encodeURIComponent(found.email);
+  }
   $('outcome').textContent = found.outcome;
   $('done').hidden = !found.outcome;
-  $('open').hidden = $('submit').hidden = !!found.outcome;
+  $('other').hidden = found.own;
+  $('open').hidden = $('submit').hidden = !found.own || !!found.outcome;
   if (!found.outcome) setTimeout(() => show(id, 0).catch(trouble), 2000);
 }
 
