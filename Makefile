@@ -25,7 +25,7 @@ up: $(VENV)/.run  ## Run Kaskad
 	$(BIN)/kaskad up $(ARGS)
 
 test: $(VENV)/.dev  ## Run the tests; ARGS=--slow adds those that take minutes
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev  ## Format, lint, types, the arrows between packages, models equal migrations
 	$(BIN)/ruff format --check .
