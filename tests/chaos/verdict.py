@@ -219,9 +219,8 @@ def _letter_defects(people: Sequence[Person], facts: Facts, counts: Counter[str]
     for row in facts.rows:
         rows[row.enrollment, row.visit].append(row)
         counts[f"message {row.state.name.lower()}"] += 1
-    bounced = {
-        run.contact for run in facts.runs for visit in run.visits for row in rows[run.id, visit[0]] if row.refused
-    }
+    contacts = {run.id: run.contact for run in facts.runs}
+    bounced = {contacts[row.enrollment] for row in facts.rows if row.refused and row.enrollment in contacts}
     expected: set[tuple[int, int]] = set()
     for run in facts.runs:
         person = by_number[run.contact]
@@ -248,12 +247,15 @@ def _row_defects(person: Person, run: Run, row: Row, bounced: bool) -> Iterator[
         yield f"{name} is left {row.state.name}"
     if row.state in {MessageState.SKIPPED, MessageState.IN_DOUBT, MessageState.FAILED} and not row.reason:
         yield f"{name} is {row.state.name} without a reason"
-    # An address that was refused once as unknown is suppressed: nothing more is sent to it.
-    suppressed = bounced and row.reason == "suppressed: bounced"
-    if (row.state is MessageState.SKIPPED) == (person.consent is True and not suppressed):
+    # Nothing more is sent to an address that was refused once as unknown, nor to who reached the goal meanwhile.
+    suppressed = bounced and (row.reason or "").endswith("suppressed: bounced")
+    left = run.outcome == "submitted" and row.reason == "left_journey"
+    if (row.state is MessageState.SKIPPED) == (person.consent is True and not suppressed and not left):
         yield f"{name} is {row.state.name} ({row.reason}) with consent {person.consent}"
-    # One that was in doubt, was repeated and is then refused for good stays in doubt: the first may have arrived.
-    if run.journey == "chaos-alert" and row.state is MessageState.IN_DOUBT and not row.refused:
+    # One in doubt that is refused for good when it is repeated, or that may not be repeated since its address was
+    # refused, stays in doubt: the first may have arrived.
+    settled = row.refused or suppressed
+    if run.journey == "chaos-alert" and row.state is MessageState.IN_DOUBT and not settled:
         yield f"{name} is an alert that stayed in doubt: {row.reason}"
 
 
