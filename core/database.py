@@ -1,8 +1,8 @@
 """The way to PostgreSQL: one engine a process, transactions opened at the edge and passed down."""
 
 import select
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
 import psycopg
@@ -50,19 +50,25 @@ class Database:
         Raises:
             DatabaseUnavailable: PostgreSQL refuses the connection or went away in the middle.
         """
-        try:
+        with _in_words():
             async with self.engine.begin() as connection:
                 yield connection
-        except (exc.OperationalError, exc.InterfaceError) as error:
-            if error.connection_invalidated or _is_lost(error.orig):
-                raise _unavailable(error.orig) from error
-            raise
-        except psycopg.Error as error:  # from `driver`, past SQLAlchemy
-            if _is_lost(error):
-                raise _unavailable(error) from error
-            raise
-        except exc.TimeoutError as error:
-            raise DatabaseUnavailable(f"No connection became free: {error}") from error
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncConnection]:
+        """Lend a connection in autocommit, for what belongs to a database session: advisory locks. It is closed for
+        good afterwards, which gives them back, whatever state it is in.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL refuses the connection or went away in the middle.
+        """
+        with _in_words():
+            async with self.engine.connect() as connection:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                try:
+                    yield connection
+                finally:
+                    await connection.invalidate()
 
     @asynccontextmanager
     async def direct(self) -> AsyncIterator[Direct]:
@@ -131,6 +137,23 @@ def _has_news(connection: Direct) -> bool:
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """Tell of a PostgreSQL that refuses a connection or went away as DatabaseUnavailable; all else is as it was."""
+    try:
+        yield
+    except (exc.OperationalError, exc.InterfaceError) as error:
+        if error.connection_invalidated or _is_lost(error.orig):
+            raise _unavailable(error.orig) from error
+        raise
+    except psycopg.Error as error:  # from `driver`, past SQLAlchemy
+        if _is_lost(error):
+            raise _unavailable(error) from error
+        raise
+    except exc.TimeoutError as error:
+        raise DatabaseUnavailable(f"No connection became free: {error}") from error
 
 
 def _unavailable(error: BaseException | None) -> DatabaseUnavailable:

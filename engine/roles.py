@@ -209,21 +209,13 @@ class _Lock:
 @contextlib.asynccontextmanager
 async def _only_one(database: Database) -> AsyncIterator[_Lock | None]:
     """Be the one router: yields a lock, or None when another process holds it."""
-    async with database.engine.connect() as connection:
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
+    async with database.session() as connection:
         got = await connection.execute(text("select pg_try_advisory_lock(:lock)"), {"lock": _ROUTER_LOCK})
-        if not got.scalar():
-            yield None
-            return
 
         async def check() -> None:
             await connection.execute(text("select 1"))
 
-        try:
-            yield _Lock(check)
-        finally:
-            # The lock belongs to the session: closing it for good gives the lock back, whatever state it is in.
-            await connection.invalidate()
+        yield _Lock(check) if got.scalar() else None
 
 
 async def _until_lost(stop: asyncio.Event, lock: _Lock, duties: Sequence[Duty]) -> None:

@@ -88,6 +88,7 @@ async def test_postgres_and_then_temporal_are_away_for_a_while(
         await world.until(said)
         await postgres.start()
     assert any("Connection refused" in entry.get("error", "") for entry in logs)
+    assert not [entry for entry in logs if entry.get("exc_info")]  # it is said in words
     await world.happen("patience.come", second)
     await world.until_outcomes("patience", {first: ["sent"], second: ["sent"]})
     await server.stop()
