@@ -190,9 +190,9 @@ def render_template(
     if json:
         cli.output(msgspec.to_builtins(letter), json=True)
     elif html:
-        typer.echo(letter.html)
+        cli.write(f"{letter.html}\n")
     else:
-        typer.echo(f"{letter.subject}\n\n{letter.text}")
+        cli.write(f"{letter.subject}\n\n{letter.text}\n")
 
 
 def _shown(provider: Provider) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def show_message(
         return
     content = found.pop("content")
     if html:
-        typer.echo(content["html"] if content else "")
+        cli.write(f"{content['html'] if content else ''}\n")
         return
     happened = found.pop("happened")
     cli.output(found, json=False)
@@ -89,10 +89,10 @@ def show_message(
     if content is None:
         cli.console.print("It is not kept: too long ago, never rendered, or the contact was erased.")
     else:
-        typer.echo(f"{content['subject']}\n\n{content['text']}")
+        cli.write(f"{content['subject']}\n\n{content['text']}\n")
         for one in content["attachments"]:
             what = ", shown in it" if one["picture"] else ""
-            typer.echo(f"With it: {one['name']} ({one['content_type']}, {one['bytes']:,} bytes{what})")
+            cli.write(f"With it: {one['name']} ({one['content_type']}, {one['bytes']:,} bytes{what})\n")
 
 
 @message_app.command("resolve")
