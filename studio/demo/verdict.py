@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from channels.policy import Reason
 from core.schema.messages import MessageState
 from studio.demo.figures import Facts, Message, Run
 from studio.demo.story import CHANGED, HELP, REMINDER, SAVED, SUBMITTED, Expected, Story, Visitor
@@ -99,7 +100,7 @@ def _lines(story: Story, done: Done, facts: Facts, outcomes: Counter[str]) -> It
     accepted = sum(message.state in _GONE for message in facts.messages)
     yield Line("letters", accepted, "accepted", len(facts.letters), "in the mailbox")
     withheld = sum(len(visitor.expected.skipped) for visitor in story.visitors)
-    skipped = sum(message.state is MessageState.SKIPPED for message in facts.messages)
+    skipped = sum(_is_withheld(message) for message in facts.messages)
     yield Line("letters withheld", withheld, "without consent", skipped, "skipped")
     unsettled = sum(message.state not in {*_GONE, MessageState.SKIPPED} for message in facts.messages)
     yield Line("letters unsettled", 0, "wanted", unsettled, "failed or in doubt")
@@ -148,7 +149,7 @@ def _excused(visitor: Visitor, messages: list[Message], acted_at: datetime | Non
 
 def _sent_to(visitor: Visitor, expected: Expected, messages: list[Message]) -> Iterator[str]:
     gone = Counter(message.step for message in messages if message.state in _GONE)
-    skipped = Counter(message.step for message in messages if message.state is MessageState.SKIPPED)
+    skipped = Counter(message.step for message in messages if _is_withheld(message))
     for step in sorted(expected.letters - gone.keys()):
         yield f"{_name(visitor)} did not get the {step}"
     for step in sorted(gone.keys() - expected.letters - expected.possible):
@@ -159,11 +160,18 @@ def _sent_to(visitor: Visitor, expected: Expected, messages: list[Message]) -> I
         verb = "was not withheld" if step in expected.skipped else "was withheld"
         yield f"the {step} to {_name(visitor)} {verb}"
     for message in messages:
+        if message.reason == Reason.LEFT_JOURNEY and expected.outcome != "submitted":
+            yield f"the {message.step} to {_name(visitor)} was taken back, and they never submitted"
         if message.state is MessageState.SKIPPED and not message.reason:
             yield f"the {message.step} to {_name(visitor)} was withheld without a reason"
         if message.state not in {*_GONE, MessageState.SKIPPED}:
             state = message.state.name.lower().replace("_", " ")
             yield f"the {message.step} to {_name(visitor)} is {state} ({message.reason or 'no reason given'})"
+
+
+def _is_withheld(message: Message) -> bool:
+    """Not one that was taken back because its contact had reached the goal before it could leave."""
+    return message.state is MessageState.SKIPPED and message.reason != Reason.LEFT_JOURNEY
 
 
 def _mailbox(facts: Facts) -> Iterator[str]:

@@ -166,6 +166,9 @@ def test_every_kind_of_disagreement_is_found() -> None:
         "was withheld without a reason": dataclasses.replace(
             facts, messages=_change(facts.messages, skipped, reason=None)
         ),
+        "was taken back, and they never submitted": dataclasses.replace(
+            facts, messages=_change(facts.messages, skipped, reason="left_journey")
+        ),
         "must have ended": dataclasses.replace(facts, runs=[dataclasses.replace(runs[0], outcome="x"), *runs[1:]]),
         "still active": dataclasses.replace(
             facts, runs=[dataclasses.replace(runs[0], state="active", outcome=None), *runs[1:]]
@@ -178,6 +181,17 @@ def test_every_kind_of_disagreement_is_found() -> None:
         verdict = judge(story, done, changed)
         assert not verdict.agrees, words
         assert any(words in sentence for sentence in verdict.words()), (words, verdict.words())
+
+
+def test_a_letter_that_was_taken_back_when_somebody_submitted_at_once_is_no_mistake() -> None:
+    story = Story([visitor for visitor in tell(FEW).visitors if visitor.habit is Habit.AT_ONCE])
+    done, facts = happened(story)
+    visitor = story.visitors[0]
+    taken_back = Message(
+        UUID(int=77), visitor.external_id, "letter", MessageState.SKIPPED, "left_journey", visitor.email, AT
+    )
+    verdict = judge(story, done, dataclasses.replace(facts, messages=[*facts.messages, taken_back]))
+    assert verdict.agrees, verdict.words()
 
 
 def test_a_letter_that_was_on_its_way_when_somebody_submitted_at_once_is_no_mistake() -> None:
