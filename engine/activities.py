@@ -19,12 +19,11 @@ from core.errors import Conflict
 from core.settings import Settings
 from engine import pacing, projection
 from engine.acting import Acting, contacts_of
+from engine.asking import holding
 from engine.versions import Version, Versions
 from engine.wire import Acted, HandedOver, HandOver, Places, Prepared, RecordRequest, StepRequest, Withdrawal
 from journeys import store
 from journeys.plan import Choose, Notify, Send
-from segments import matching
-from segments.criteria import parse
 
 log = structlog.get_logger()
 BATCH_SIZE = Histogram("kaskad_batch_members", "Tokens in a batch", ["step"], buckets=(1, 10, 50, 100, 500, 1000, 5000))
@@ -162,25 +161,21 @@ class Activities:
 
     @activity.defn
     async def choose(self, request: StepRequest) -> Places:
-        """Find the branch whose criteria hold, for each contact."""
+        """Find the branch whose criteria hold, for each enrollment."""
         BATCH_SIZE.labels("choose").observe(len(request.members))
         async with self._database.begin() as connection:
             version = await self._versions.get(connection, request.version_id)
             step = version.plan.steps[request.step]
             assert isinstance(step, Choose)  # noqa: S101 -- the plan and the workflow are of one version
-            contact_of = await contacts_of(connection, request)
-            rest = sorted(set(contact_of.values()))
+            rest = await contacts_of(connection, request)
             target: dict[int, tuple[int, str]] = {}
             for place, (number, to) in enumerate(step.branches):
-                matched = await matching(connection, parse(version.plan.criteria[number]), rest)
+                matched = await holding(connection, version.plan, number, rest)
                 target.update(dict.fromkeys(matched, (to, f"branch:{place + 1}")))
-                rest = [contact for contact in rest if contact not in matched]
+                rest = {enrollment: contact for enrollment, contact in rest.items() if enrollment not in matched}
         otherwise = (step.otherwise, "otherwise")
         return Places(
-            [
-                [enrollment, visit, *target.get(contact_of.get(enrollment, 0), otherwise)]
-                for enrollment, visit in request.members
-            ]
+            [[enrollment, visit, *target.get(enrollment, otherwise)] for enrollment, visit in request.members]
         )
 
     @activity.defn

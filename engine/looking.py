@@ -8,12 +8,11 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.asking import holding
 from engine.versions import Version
 from engine.wire import Acted, StepRequest
 from journeys import calendar
 from journeys.plan import DateOf, Wait
-from segments import matching
-from segments.criteria import parse
 
 
 async def look(connection: AsyncConnection, version: Version, step: Wait, request: StepRequest) -> Acted:
@@ -86,9 +85,9 @@ async def _watch(
     """Let those go on for whom criteria hold; gives the others."""
     waiting: Sequence[Sequence[int]] = request.members
     for way in step.watches:
-        contacts = sorted({facts[one][0] for one, _ in waiting if one in facts})
-        matched = await matching(connection, parse(version.plan.criteria[way.criteria]), contacts)
-        here = [member for member in waiting if facts.get(member[0], (0,))[0] in matched]
+        contact_of = {one: facts[one][0] for one, _ in waiting if one in facts}
+        matched = await holding(connection, version.plan, way.criteria, contact_of)
+        here = [member for member in waiting if member[0] in matched]
         acted.went.extend([*member, way.next, "criteria"] for member in here)
         waiting = [member for member in waiting if member not in here] if here else waiting
     return waiting

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import ARRAY, BigInteger, any_, literal, select, text
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from channels import previews
@@ -23,25 +24,26 @@ from core import ids
 from core.clock import now
 from core.database import Database
 from core.errors import InvalidInput, NotFound
+from core.schema.events import event
 from core.settings import Settings
 from engine.activities import rules_of
 from engine.simulating_prices import charges
 from engine.versions import Version
 from journeys import compiler, loader, references, simulation, store
-from journeys.plan import Act, Plan, Send, Wait
+from journeys.plan import Act, Plan, Send, Wait, compared
 from journeys.responses import parse
 from journeys.scenario import Decision, Note, Person, Scenario
 from journeys.steps.known import NO_ABILITIES, Abilities
 from journeys.steps.registry import effect_of
 from journeys.tally import Charge, Result, priced
-from segments import eventfilter, matching, page, resolve
+from segments import Run, eventfilter, facts, matching, matching_runs, page, resolve
+from segments.criteria import Criteria
 from segments.criteria import parse as read_criteria
 from segments.store import criteria_of
 from segments.supposing import Question, Supposed
 
 MOST_DAYS = 366
 _CHUNK = 20_000
-_EVENTS_LOOKED_AT = 50
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Wanted:
     prices: Mapping[str, float] = field(default_factory=dict)
     """Of one message, by channel; the providers' own where none is given."""
     properties: Mapping[str, Any] = field(default_factory=dict)
-    """Of the event by which the contact enters, for its messages; its latest such event if none are given."""
+    """Of the event by which the contact enters, for its messages and `same`; of its latest such event if empty."""
     most: int | None = None
     """Refuse populations of more."""
     warnings: tuple[str, ...] = ()
@@ -181,7 +183,7 @@ async def prepare(database: Database, wanted: Wanted) -> "Ready":
     async with read_only(database) as connection:
         contacts = await _population(connection, wanted)
         allowed = await _allowed(connection, wanted.plan, contacts, scenario.start)
-        people, world = await _facts(connection, scenario, [one for one in contacts if one in allowed])
+        people, world = await _facts(connection, wanted, scenario, [one for one in contacts if one in allowed])
     return Ready(wanted, scenario, people, world, len(contacts) - len(people))
 
 
@@ -214,10 +216,10 @@ async def tell(database: Database, settings: Settings, wanted: Wanted) -> Story:
     async with read_only(database) as connection:
         contact = await profiles.find(connection, wanted.contact or "", settings.phone_region)
         allowed = await _allowed(connection, wanted.plan, [contact], scenario.start)
-        people, world = await _facts(connection, scenario, [contact])
+        people, world = await _facts(connection, wanted, scenario, [contact])
         notes: list[Note] = []
         result = simulation.simulate(scenario, people, world, tell=notes.append)
-        properties = dict(wanted.properties) or await _entry_properties(connection, wanted.plan, contact)
+        properties = (await _entries(connection, wanted, [contact])).get(contact, {})
         lines = []
         for note in notes:
             message = None
@@ -259,11 +261,24 @@ async def _allowed(connection: AsyncConnection, plan: Plan, contacts: Sequence[i
     return await _matching(connection, read_criteria(plan.entry.criteria), contacts, start)
 
 
-async def _matching(connection: AsyncConnection, criteria: Any, contacts: Sequence[int], start: float) -> set[int]:
+async def _matching(connection: AsyncConnection, criteria: Criteria, contacts: Sequence[int], start: float) -> set[int]:
     at = datetime.fromtimestamp(start, UTC)
     found: set[int] = set()
     for chunk in _chunks(contacts):
         found |= await matching(connection, criteria, chunk, at)
+    return found
+
+
+async def _matching_runs(
+    connection: AsyncConnection, wanted: Wanted, criteria: Criteria, contacts: Sequence[int], start: float
+) -> set[int]:
+    """As `_matching`, for criteria that compare with the event by which each contact enters."""
+    at = datetime.fromtimestamp(start, UTC)
+    found: set[int] = set()
+    for chunk in _chunks(contacts):
+        entries = await _entries(connection, wanted, chunk)
+        runs = [Run(contact, contact, entries.get(contact, {})) for contact in chunk]
+        found |= await matching_runs(connection, criteria, runs, at)
     return found
 
 
@@ -272,7 +287,7 @@ def _chunks(whole: Sequence[Any]) -> list[Sequence[Any]]:
 
 
 async def _facts(
-    connection: AsyncConnection, scenario: Scenario, contacts: Sequence[int]
+    connection: AsyncConnection, wanted: Wanted, scenario: Scenario, contacts: Sequence[int]
 ) -> tuple[list[Person], "Installation"]:
     people: list[Person] = []
     for chunk in _chunks(contacts):
@@ -284,7 +299,10 @@ async def _facts(
     for question in world.questions:
         resolved = await _question(connection, question)
         for test in resolved.tests:
-            test.passed.update(await _matching(connection, test.criteria, contacts, scenario.start))
+            if any(compared(question)):
+                test.passed.update(await _matching_runs(connection, wanted, test.criteria, contacts, scenario.start))
+            else:
+                test.passed.update(await _matching(connection, test.criteria, contacts, scenario.start))
         world.asked.append(resolved)
     for name, values in world.values.items():
         await _values(connection, name, values, contacts)
@@ -300,7 +318,7 @@ async def _facts(
 
 
 async def _question(connection: AsyncConnection, data: dict[str, Any]) -> Question:
-    return Question(await resolve(connection, read_criteria(data)))
+    return Question(await resolve(connection, read_criteria(data, in_journey=True)))
 
 
 def _senders(plan: Plan) -> list[Send]:
@@ -478,22 +496,24 @@ def _read_attributes(plan: Plan) -> set[str]:
     return dates | {name for effect, step in acts for name in effect.reads(effect.read(step))}
 
 
-async def _entry_properties(connection: AsyncConnection, plan: Plan, contact: int) -> dict[str, Any]:
-    """The properties of the contact's latest event by which it could have entered; empty if there is none."""
-    if plan.entry.event is None:
+async def _entries(connection: AsyncConnection, wanted: Wanted, contacts: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Contact to the properties of the event it enters by: those that are given, or of its latest such event."""
+    entry = wanted.plan.entry.event
+    if wanted.properties:
+        return {contact: dict(wanted.properties) for contact in contacts}
+    if entry is None:
         return {}
     rows = await connection.execute(
-        text(
-            "select properties from event where contact_id = :contact and "
-            "name_id = (select id from event_name where name = :name) order by occurred_at desc limit :limit"
-        ),
-        {"contact": contact, "name": plan.entry.event.event, "limit": _EVENTS_LOOKED_AT},
+        select(event.c.contact_id, event.c.properties)
+        .ext(distinct_on(event.c.contact_id))
+        .where(
+            event.c.contact_id == any_(literal(list(contacts), ARRAY(BigInteger))),
+            event.c.name_id == facts.event_name(entry.event),
+            eventfilter.clause(entry.where, event.c.properties),
+        )
+        .order_by(event.c.contact_id, event.c.occurred_at.desc(), event.c.id.desc())
     )
-    for row in rows:
-        properties: dict[str, Any] = row.properties or {}
-        if eventfilter.matches(plan.entry.event.where, properties, {}):
-            return properties
-    return {}
+    return {row.contact_id: row.properties or {} for row in rows}
 
 
 async def _rendered(

@@ -181,7 +181,7 @@ def json_schema() -> dict[str, Any]:
     schema = dict(_pointed(schema))
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "Kaskad journey"
-    schema["$defs"] = {**schema.get("$defs", {}), **criteria.json_schema()}
+    schema["$defs"] = {**schema.get("$defs", {}), **criteria.json_schema(in_journey=True)}
     return schema
 
 

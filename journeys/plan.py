@@ -5,6 +5,7 @@ well; the machine never reads them, the activity that evaluates them does. A pla
 a workflow's input and in `journey_version.plan`. It imports nothing but the standard library and pydantic.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag
@@ -325,14 +326,22 @@ class Plan(_Frozen):
     """Waits were divided by this when the plan was compiled; 1 outside demonstrations."""
 
     def correlated(self) -> tuple[str, ...]:
-        """The properties of the entry event that subscriptions and the conversion compare with (`same:`), sorted."""
-        filters = [subscription.filter for subscription in self.subscriptions]
+        """The properties of the entry event that events and criteria are compared with (`same:`), sorted."""
+        asked: list[Any] = [subscription.filter.where for subscription in self.subscriptions]
         if self.conversion is not None:
-            filters.append(self.conversion.filter)
-        names = {
-            test["same"]
-            for one in filters
-            for test in one.where.values()
-            if isinstance(test, dict) and "same" in test and test["same"] != OWN_ENROLLMENT
-        }
-        return tuple(sorted(names))
+            asked.append(self.conversion.filter.where)
+        names = {name for one in (*asked, *self.criteria) for name in compared(one)}
+        return tuple(sorted(names - {OWN_ENROLLMENT}))
+
+
+def compared(data: Any) -> Iterator[str]:
+    """The properties of the entry event that tests or criteria compare with, as they are written."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            if key == "same" and isinstance(value, str):
+                yield value
+            else:
+                yield from compared(value)
+    elif isinstance(data, list | tuple):
+        for one in data:
+            yield from compared(one)

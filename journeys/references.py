@@ -40,7 +40,7 @@ async def problems_of(
     found += await enrolling.endless(compiler.assemble(journey), known)
     for path, data in criteria_of(journey):
         here = documents.pointer(path)
-        wrong = await resolving.problems_of(connection, criteria.parse(data, here), here)
+        wrong = await resolving.problems_of(connection, criteria.parse(data, here, in_journey=True), here)
         found += [journey.document.problem(documents.parts(one.path), one.message, one.mend) for one in wrong]
     return sorted(set(found), key=lambda one: (one.line, one.column, one.message))
 

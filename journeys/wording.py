@@ -59,7 +59,7 @@ def event(given: EventFilter) -> str:
 def criteria(plan: Plan, number: int) -> str:
     """Criteria of a plan in words. Those of a version that knew others stay as they are written."""
     try:
-        return parse(plan.criteria[number]).words()
+        return parse(plan.criteria[number], in_journey=True).words()
     except InvalidInput:
         return str(plan.criteria[number])
 

@@ -1,20 +1,20 @@
 """Tests on the properties of one event: `{event.status: draft}`, `{event.amount: {gte: 100}}`.
 
 Written with the prefix `event.`, kept without it. `{same: application_id}` compares with a property of the event that
-began the enrollment; where that is missing, nothing is the same. The router checks events in Python, segments in SQL.
+began the enrollment; where that is missing, nothing is the same. The router checks events in Python, criteria in SQL.
 """
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, and_, func, literal, true
+from sqlalchemy import Boolean, ColumnElement, and_, func, true
 from sqlalchemy.dialects.postgresql import JSONB
 
 from core.clock import now as present
 from core.documents import Path, pointer
 from core.errors import Problem
-from segments import comparison
+from segments import comparison, facts
 from segments.comparison import MISSING
 from segments.operands import DATED
 
@@ -27,8 +27,11 @@ def is_property(key: Any) -> bool:
     """Whether a key names a property of an event: `event.status`."""
     if not isinstance(key, str) or not key.startswith(PREFIX):
         return False
-    name = key.removeprefix(PREFIX)
-    return 0 < len(name) <= _NAME_LIMIT and comparison.storable(name)
+    return _is_name(key.removeprefix(PREFIX))
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= _NAME_LIMIT and comparison.storable(name)
 
 
 def parse(data: Any, path: Path, problems: list[Problem], *, correlated: bool = False) -> dict[str, Any]:
@@ -64,7 +67,7 @@ def _check(test: Any, path: Path, problems: list[Problem], *, correlated: bool) 
         if not correlated:
             message = "same compares with the event that began a journey; there is none here"
             problems.append(Problem(message, "compare with a value", path=pointer(path)))
-        elif not isinstance(test["same"], str) or not test["same"]:
+        elif not _is_name(test["same"]):
             mend = "write {same: application_id}"
             problems.append(Problem("same takes the name of a property", mend, path=pointer(path)))
         test = {key: value for key, value in test.items() if key != "same"}
@@ -102,7 +105,7 @@ def matches(
 
 
 def clause(
-    where: Mapping[str, Any], properties: ColumnElement[Any], correlation: ColumnElement[Any] | None = None
+    where: Mapping[str, Any], properties: ColumnElement[Any], correlation: ColumnElement[Any] = facts.ENTRY
 ) -> ColumnElement[bool]:
     """The same as SQL over a JSONB expression with the event's properties; never null."""
     tests: list[ColumnElement[bool]] = []
@@ -116,9 +119,7 @@ def clause(
     return and_(true(), *tests)
 
 
-def _same(element: ColumnElement[Any], name: str, correlation: ColumnElement[Any] | None) -> ColumnElement[bool]:
-    if correlation is None:
-        return literal(False)
+def _same(element: ColumnElement[Any], name: str, correlation: ColumnElement[Any]) -> ColumnElement[bool]:
     other = correlation.op("->", return_type=JSONB())(name)
     scalar = func.jsonb_typeof(element).in_(("string", "number", "boolean"))
     return func.coalesce(and_(scalar, element == other), False, type_=Boolean)

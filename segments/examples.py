@@ -463,3 +463,25 @@ CRITERIA: tuple[Section, ...] = (
         ),
     ),
 )
+
+SAME = Section(
+    "Of the run: same",
+    ("same",),
+    "Only in `if`, `choose` and `until` of journeys, in `where`, `earliest` and `latest` of events: compares with a "
+    "property of the event that began the run, so that of two runs of a contact it may hold for one only. Nothing is the "
+    "same as a property that is missing there, a list or a mapping. Segments know no such event and refuse it.",
+    (
+        (
+            "{event: {name: order.paid, where: {event.product: {same: product}}}}",
+            "the product by which the run began was paid",
+        ),
+        (
+            "{event: {name: order.paid, sum: {event.total: {gte: 500}}, where: {event.product: {same: product}}}}",
+            "at least 500 was paid for it",
+        ),
+        (
+            "{event: {name: order.paid, latest: {event.product: {same: product}}}}",
+            "it was what was paid last",
+        ),
+    ),
+)

@@ -12,6 +12,8 @@ builds a hash once, or asks an index for each contact where that would not fit i
 no such way out, and an aggregate in a correlated subquery is computed for each contact (docs/decisions/0003).
 
 Whoever asks about some contacts only makes the clause inside `among`: then the inner rows are narrowed to them, too.
+
+In a journey a condition may also ask of the event that began the run (`ENTRY`): then it holds or not for each run.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,13 +21,39 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, ScalarSelect, exists, select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    FromClause,
+    ScalarSelect,
+    bindparam,
+    column,
+    exists,
+    func,
+    select,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.sql import visitors
 
 from core.schema.contacts import contact
 from core.schema.events import event_name as names
 
 Narrowing = Callable[[ColumnElement[Any]], ColumnElement[bool]]
 """From a column with contact ids to a condition on it."""
+
+RUNS = (
+    func.unnest(
+        bindparam("runs", type_=ARRAY(BigInteger)),
+        bindparam("runners", type_=ARRAY(BigInteger)),
+        bindparam("entries", type_=ARRAY(JSONB)),
+    )
+    .table_valued(column("id", BigInteger), column("contact_id", BigInteger), column("entry", JSONB), name="run")
+    .render_derived()
+)
+"""The runs through a journey that are asked about: a statement with `ENTRY` in it joins them with their contacts."""
+ENTRY: ColumnElement[Any] = RUNS.c.entry
+"""The properties of the event that began a run."""
 
 _narrowing: ContextVar[Narrowing | None] = ContextVar("narrowing", default=None)
 
@@ -58,7 +86,7 @@ def some(
     of_contact = table.c.contact_id if owner is None else owner
     return (
         exists().select_from(table).where(of_contact == contact.c.id, *_narrowed(of_contact), *conditions)
-    ).correlate(contact)
+    ).correlate(contact, RUNS)
 
 
 def grouped(
@@ -78,17 +106,18 @@ def grouped(
         owner: the column with the contact's id; `table.c.contact_id` if None.
     """
     of_contact = table.c.contact_id if owner is None else owner
-    groups = (
-        select(of_contact.label("contact_id"))
-        .select_from(table)
-        .where(*_narrowed(of_contact), *conditions)
-        .group_by(of_contact)
-        .having(having)
-        .subquery()
-    )
+    rows = select(of_contact.label("contact_id")).select_from(table).where(*conditions).group_by(of_contact)
+    if _asks_of_entry(*conditions, having):
+        # Two runs of one contact count other rows: they are grouped for each run, and found by its contact.
+        return rows.where(of_contact == contact.c.id).having(having).correlate(contact, RUNS).exists()
+    groups = rows.where(*_narrowed(of_contact)).having(having).subquery()
     return exists().select_from(groups).where(groups.c.contact_id == contact.c.id).correlate(contact)
 
 
 def _narrowed(column: ColumnElement[Any]) -> tuple[ColumnElement[bool], ...]:
     narrowing = _narrowing.get()
     return () if narrowing is None else (narrowing(column),)
+
+
+def _asks_of_entry(*clauses: ColumnElement[Any]) -> bool:
+    return any(one is ENTRY for clause in clauses for one in visitors.iterate(clause))

@@ -5,10 +5,11 @@ narrowed, too (`facts.among`), so that the price is theirs and not that of the w
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+import math
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import ARRAY, BigInteger, Select, any_, bindparam, func, literal, select, text
@@ -18,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from core.schema.contacts import contact
 from segments import dependencies, facts
 from segments.criteria import Criteria, tree
+from segments.operands import storable
 from segments.resolving import resolve
 
 _WINDOW = 20_000
@@ -62,6 +64,52 @@ def matching_statement(resolved: Criteria) -> Select[Any]:
     ids = bindparam("ids", type_=ARRAY(BigInteger))
     with facts.among(lambda column: column == any_(ids)):
         return select(contact.c.id).where(contact.c.id == any_(ids), resolved.clause())
+
+
+class Run(NamedTuple):
+    """A contact's run through a journey, as criteria see it."""
+
+    id: int
+    contact_id: int
+    entry: Mapping[str, Any]
+    """Of the event that began it, the properties that `same` compares with."""
+
+
+async def matching_runs(
+    connection: AsyncConnection, criteria: Criteria, runs: Sequence[Run], now: datetime | None = None
+) -> set[int]:
+    """The ids of the runs for which criteria hold that may compare events with the one that began the run (`same`).
+
+    Of two runs of one contact they may hold for one only.
+    """
+    if not runs:
+        return set()
+    resolved = await resolve(connection, criteria)
+    owners = bindparam("runners", type_=ARRAY(BigInteger))
+    with facts.among(lambda column: column == any_(owners)):
+        statement = (
+            select(facts.RUNS.c.id)
+            .join_from(facts.RUNS, contact, contact.c.id == facts.RUNS.c.contact_id)
+            .where(resolved.clause())
+        )
+    await connection.execute(PLANNED)
+    values = {
+        "runs": [run.id for run in runs],
+        "runners": [run.contact_id for run in runs],
+        "entries": [_scalars(run.entry) for run in runs],
+    }
+    return set((await connection.execute(statement, values | _parameters(now))).scalars())
+
+
+def _scalars(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What a property of an event can be the same as; PostgreSQL refuses some of what a caller may suppose."""
+    return {name: value for name, value in entry.items() if storable(name) and _is_scalar(value)}
+
+
+def _is_scalar(value: Any) -> bool:
+    if isinstance(value, str):
+        return storable(value)
+    return isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 async def page(

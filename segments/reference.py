@@ -3,7 +3,7 @@
 from segments.criteria.counting import KEYS as COUNTED
 from segments.criteria.parsing import DEPTH_LIMIT, NODE_LIMIT, TREE_KEYS
 from segments.criteria.registry import FAMILIES
-from segments.examples import CRITERIA, OPERATORS, Section
+from segments.examples import CRITERIA, OPERATORS, SAME, Section
 from segments.operands import LIST_LIMIT, TEXT_LIMIT
 from segments.operands import OPERATORS as KNOWN
 
@@ -30,7 +30,7 @@ lists of more than {values:,} values, texts of more than {letters:,} characters.
 
 def markdown() -> str:
     """The whole page."""
-    count = sum(len(section.examples) for section in (*OPERATORS, *CRITERIA))
+    count = sum(len(section.examples) for section in (*OPERATORS, *CRITERIA, SAME))
     keys = [*TREE_KEYS, *(key for family in FAMILIES for key in family.KEYS)]
     introduction = _INTRODUCTION.format(
         criteria=len(keys) + 2,  # and any attribute, of contacts and of companies
@@ -42,7 +42,8 @@ def markdown() -> str:
         values=LIST_LIMIT,
         letters=TEXT_LIMIT,
     )
-    blocks = [introduction, "## Criteria\n", *map(_section, CRITERIA), "## Operators\n", *map(_section, OPERATORS)]
+    blocks = [introduction, "## Criteria\n", *map(_section, CRITERIA), "## Operators\n"]
+    blocks += map(_section, (*OPERATORS, SAME))
     return "\n".join(blocks)
 
 

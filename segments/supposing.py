@@ -4,7 +4,7 @@ Each test of a tree of criteria is asked of the database once, for all contacts 
 database is needed: where something supposed bears on a test, that decides; elsewhere the answer stays as it was.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -220,7 +220,7 @@ class Question:
 
     def _event(self, criteria: Event) -> Holds:
         passed = self._asked(criteria)
-        if criteria.where or criteria.measures or criteria.one or criteria.when:
+        if not _of_entry(criteria.where) or criteria.measures or criteria.one or criteria.when:
             # asks for more than names and times, which are all that is supposed
             return lambda contact, _supposed, _at: contact in passed
 
@@ -239,6 +239,12 @@ class Question:
             return _counted(criteria.count, number, known=contact in passed, at=at)
 
         return holds
+
+
+def _of_entry(where: Mapping[str, Any]) -> bool:
+    """Whether nothing is asked of the properties but that they are those of the entry (`same`): of a supposed event
+    that is taken as met."""
+    return all(isinstance(test, Mapping) and set(test) == {"same"} for test in where.values())
 
 
 def _first(contact: int, reasons: Sequence[tuple[str, set[int]]]) -> str | None:

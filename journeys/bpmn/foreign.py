@@ -83,7 +83,7 @@ def criteria_of(text: str) -> dict[str, Any] | None:
     if data is None:
         return None
     try:
-        criteria.parse(data)
+        criteria.parse(data, in_journey=True)
     except InvalidInput:
         return None
     return data

@@ -139,7 +139,7 @@ DateAttribute = Annotated[
 
 def _check_criteria(data: dict[str, Any]) -> dict[str, Any]:
     try:
-        criteria.parse(data)
+        criteria.parse(data, in_journey=True)
     except InvalidInput as error:
         raise _refuse_all(error.problems) from None
     return data

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -58,6 +58,8 @@ class Context:
     path: Path
     problems: list[Problem]
     depth: int = 0
+    in_journey: bool = False
+    """Whether there is an event that began a run, for `same` to compare with."""
 
     def problem(self, message: str, mend: str = "", *more: str | int) -> None:
         """Note that something is wrong here, or further in."""
@@ -65,11 +67,11 @@ class Context:
 
     def under(self, *more: str | int) -> "Context":
         """The context of a part."""
-        return Context((*self.path, *more), self.problems, self.depth)
+        return replace(self, path=(*self.path, *more))
 
     def deeper(self) -> "Context":
         """The same place, one level of nesting further in."""
-        return Context(self.path, self.problems, self.depth + 1)
+        return replace(self, depth=self.depth + 1)
 
     def tests(self, value: Any) -> tuple[Comparison, ...]:
         """Read the right side of a comparison that stands here."""

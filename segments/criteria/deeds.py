@@ -29,7 +29,7 @@ def read_where(value: dict[str, Any], key: str, context: Context) -> dict[str, A
     """Tests on properties, as written under a key (`where`); none if it is not there."""
     if key not in value:
         return {}
-    return eventfilter.parse(value[key], (*context.path, key), context.problems)
+    return eventfilter.parse(value[key], (*context.path, key), context.problems, correlated=context.in_journey)
 
 
 def pattern(test: Any) -> Any:

@@ -18,18 +18,20 @@ TREE_KEYS = ("all", "any", "none", "not", "include", "exclude")
 """Keys of criteria over criteria. `include` and `exclude` also take names of segments."""
 
 
-def parse(data: Any, path: str = "") -> Criteria:
+def parse(data: Any, path: str = "", *, in_journey: bool = False) -> Criteria:
     """Read criteria.
 
     Args:
         data: a mapping, as YAML or JSON gives it.
         path: JSON Pointer of where it stands, put before the path of each problem.
+        in_journey: whether a contact is asked about on its way through a journey, so that `{same: cart_id}` may
+            compare with the event that began the run. Such criteria are for `segments.matching_runs` only.
 
     Raises:
         InvalidInput: with every problem found.
     """
     problems: list[Problem] = []
-    criteria = _mapping(data, Context(parts(path), problems))
+    criteria = _mapping(data, Context(parts(path), problems, in_journey=in_journey))
     if not problems and criteria is not None and criteria.size() > NODE_LIMIT:
         problems.append(Problem(f"{criteria.size():,} criteria, more than {NODE_LIMIT}", "use segments", path=path))
     if problems or criteria is None:

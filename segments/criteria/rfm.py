@@ -1,5 +1,6 @@
 """How recently, how often and for how much: `{rfm: {event: order.paid, value: event.total, recency: {gte: 4}}}`."""
 
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 from pydantic import Field
@@ -64,7 +65,8 @@ class Rfm(counting.Window, Leaf):
         return cls(
             names=names,
             value=worth.removeprefix(eventfilter.PREFIX),
-            where=deeds.read_where(options, "where", context),
+            # It is one score for all runs of a contact, as it says how the contact compares to the others.
+            where=deeds.read_where(options, "where", replace(context, in_journey=False)),
             scores=tuple(scores),
             **counting.read_window(options, context),
         )

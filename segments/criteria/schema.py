@@ -37,9 +37,9 @@ def _properties(test: str) -> dict[str, Any]:
     }
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema(*, in_journey: bool = False) -> dict[str, Any]:
     """Definitions to put under `$defs`: `Criteria`, `Test` for the right side of a comparison, and `Where` for what a
-    journey hears: events that can be compared with the one that began it (`same`)."""
+    journey hears: events that can be compared with the one that began it (`same`), as its criteria can."""
     criteria = {"$ref": "#/$defs/Criteria"}
     keys = {key: family.SCHEMA for family in FAMILIES for key in family.KEYS}
     return {
@@ -64,6 +64,6 @@ def json_schema() -> dict[str, Any]:
             },
             "additionalProperties": False,
         },
-        "Properties": _properties("Test"),
+        "Properties": _properties("Correlated" if in_journey else "Test"),
         "Where": _properties("Correlated"),
     }

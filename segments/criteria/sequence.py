@@ -104,7 +104,7 @@ class Sequence(counting.Window, Leaf):
             follows = and_(self._follows(missed, before), *_conditions(self.without, missed))
             if self.apart is not None:  # it did not come within the time once the time is over
                 conditions.append(before.c.occurred_at <= NOW - literal(self.apart, Interval))
-            conditions.append(not_(exists().select_from(missed).where(follows)))
+            conditions.append(not_(exists().select_from(missed).where(follows).correlate(before, facts.RUNS)))
         return facts.some(joined, *conditions, owner=first.c.contact_id)
 
     def _follows(self, later: Any, before: Any) -> ColumnElement[bool]:

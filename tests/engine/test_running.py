@@ -245,6 +245,30 @@ async def test_criteria_are_looked_at_again_when_something_happens_to_the_contac
     assert await here.outcome("w", anna) == "moved"
 
 
+OF_CART = "{event: {name: order.paid, where: {event.cart: {same: cart}}}}"
+
+
+async def test_of_two_carts_of_a_contact_the_one_that_was_paid_goes_its_way(here: Installation) -> None:
+    await here.publish(
+        "journey: carts\nenter: {event: cart.left, key: event.cart, reenter: always}\nsteps:\n"
+        "  - {wait: 30d, until: {event: asked}}\n"
+        f"  - {{if: {OF_CART}, then: [{{end: paid}}]}}\n"
+        f"  - {{id: late, wait: 30d, until: {{when: {OF_CART}}}}}\n"
+        "  - {if: {event: {name: order.paid, count: 2}}, then: [{end: paid later}], else: [{end: too early}]}\n"
+    )
+    anna = await here.contact()
+    await here.happen("cart.left", anna, cart=1)
+    await here.happen("cart.left", anna, cart=2)
+    await here.until("select 1 from enrollment where step is not null having count(*) = 2")
+    assert len(await here.run("select distinct cohort_id from enrollment")) == 1
+    await here.happen("order.paid", anna, cart=1)
+    await here.happen("asked", anna)
+    await here.until("select 1 from enrollment where key = '1' and outcome = 'paid'")
+    await here.until("select 1 from enrollment where key = '2' and step = 3")
+    await here.happen("order.paid", anna, cart=2)
+    await here.until("select 1 from enrollment where key = '2' and outcome = 'paid later'")
+
+
 async def test_conversions_are_counted_once_also_after_the_end(here: Installation) -> None:
     await here.publish(
         "journey: c\nenter: {event: cart.left, reenter: always}\n"

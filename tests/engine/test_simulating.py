@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from temporalio.testing import ActivityEnvironment
 
 import contacts
 from channels import Delivery, providers, tariffs, templates, trying
+from core import eventlog
 from core.clock import now
 from core.database import Database
 from core.errors import InvalidInput, NotFound
@@ -323,6 +325,54 @@ async def test_bounds_and_missing_names_are_said(installed: Database) -> None:
         await simulating.simulate(installed, await wanted(installed, days=0))
     with pytest.raises(NotFound, match="cannot be read"):
         simulating.source_of("nowhere/x.yaml")
+
+
+OF_CART = "{name: order.paid, where: {event.cart: {same: cart}}}"
+CARTS = f"""
+journey: carts
+enter: {{event: cart.left, where: {{event.items: {{gt: 0}}}}, key: event.cart, reenter: always}}
+steps:
+  - {{if: {{event: {OF_CART}}}, then: [{{end: paid}}]}}
+  - {{wait: 1d, until: {{event: order.paid, where: {{event.cart: {{same: cart}}}}}}}}
+  - {{if: {{event: {OF_CART}}}, then: [{{end: paid later}}]}}
+  - end: lost
+"""
+
+
+async def test_same_is_asked_of_the_latest_event_by_which_each_contact_could_enter(
+    installed: Database, settings: Settings
+) -> None:
+    happened: list[tuple[int, str, dict[str, Any]]] = [
+        (1, "cart.left", {"cart": "a", "items": 2}),
+        (1, "order.paid", {"cart": "a"}),
+        (2, "cart.left", {"cart": "a", "items": 1}),
+        (2, "order.paid", {"cart": "a"}),
+        (2, "cart.left", {"cart": "b", "items": 1}),
+        (3, "cart.left", {"cart": "a", "items": 3}),
+        (3, "order.paid", {"cart": "a"}),
+        (3, "cart.left", {"cart": "b", "items": 0}),
+        (4, "order.paid", {"cart": "a"}),
+    ]
+    async with installed.begin() as connection:
+        for second, (contact, name, properties) in enumerate(happened):
+            await eventlog.record(connection, name, contact, now() + timedelta(seconds=second - 60), properties)
+    async with simulating.read_only(installed) as connection:
+        plan, warnings = await simulating.plan_of(connection, "carts", CARTS)
+    assert warnings == ()
+
+    async def ended(**more: Any) -> dict[str, int]:
+        done = await simulating.simulate(installed, simulating.Wanted(plan, segment="all", days=3, **more))
+        return {one.outcome: one.contacts for one in done.result.outcomes}
+
+    assert await ended() == {"paid": 2, "lost": len(PEOPLE) - 2}
+    # Of an answer it is taken as met, in the criteria as in the wait.
+    assert await ended(responses="order.paid=1@=1h") == {"paid": 2, "paid later": len(PEOPLE) - 2}
+    asked = simulating.Wanted(plan, contact="2", properties={"cart": "a"})
+    story = await simulating.tell(installed, settings, asked)
+    assert story.lines[-1].what == "the journey ends: paid"
+    assert (await simulating.tell(installed, settings, simulating.Wanted(plan, contact="2"))).lines[-1].what == (
+        "the journey ends: lost"
+    )
 
 
 async def test_the_command(installed: Database, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ _CRITERIA = st.sampled_from(
         {"contact.tags": "vip"},
         {"any": [{"contact.age": {"gte": 18}}, {"not": {"contact.consents": "sms"}}]},
         {"event": {"name": "order.paid", "count": {"gte": 2}, "within": "30d"}},
+        {"not": {"event": {"name": "order.paid", "where": {"event.cart": {"same": "cart"}}}}},
     ]
 )
 _WHERE = st.sampled_from(

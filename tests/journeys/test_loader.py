@@ -73,6 +73,17 @@ def test_the_reference_journey_compiles_as_printed() -> None:
     assert plan.correlated() == ("application_id",)
 
 
+def test_the_plan_knows_what_criteria_compare_with() -> None:
+    own = "{event: {name: paid, where: {event.cart: {same: cart}}}}"
+    source = (
+        "journey: x\nsteps:\n"
+        f"  - {{if: {{any: [{{contact.tags: x}}, {{not: {own}}}]}}, then: [end]}}\n"
+        "  - wait: 1d\n"
+        "    until: {when: {sequence: {steps: [a, {name: b, where: {event.c: {same: basket}}}]}}}\n"
+    )
+    assert journeys.compile(journeys.load(source)).correlated() == ("basket", "cart")
+
+
 def test_hasten_shortens_waits_and_cooldown() -> None:
     text = REFERENCE.replace("  reenter: after_exit", "  reenter: after_exit\n  cooldown: 1d")
     plan = journeys.compile(journeys.load(text), hasten=1440)
@@ -163,6 +174,14 @@ def test_every_problem_is_told_at_once() -> None:
         ("  - {update: {tags: {ad: x}}}\n", "unknown key ad (did you mean add?)"),
         ("  - {id: Letter One, end: x}\n", "'Letter One' cannot be a name"),
         ("  - {if: {contact.tags: x}, then: 5}\n", "where to go is expected here"),
+        (
+            "  - if: {event: {name: order.paid, where: {event.cart: {same: 5}}}}\n    then: [end]\n",
+            "x.yaml:3:44: same takes the name of a property (write {same: application_id})",
+        ),
+        (
+            "  - wait: forever\n    until: {when: {rfm: {event: a, total: 5, where: {event.b: {same: b}}}}}\n",
+            "x.yaml:4:54: same compares with the event that began a journey; there is none here",
+        ),
     ],
 )
 def test_each_mistake_is_named(steps: str, message: str) -> None:

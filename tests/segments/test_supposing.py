@@ -9,6 +9,7 @@ from segments.supposing import Question, Supposed, SupposedMessage
 
 NOW = 1_800_000_000.0
 DAY = 86_400.0
+OF_CART = {"event.cart": {"same": "cart"}}
 
 
 def supposed(**changes: Any) -> Supposed:
@@ -62,6 +63,14 @@ CASES: list[tuple[dict[str, Any], Supposed, bool, bool]] = [
     ({"event": "paid"}, supposed(events=[("paid", NOW)]), False, True),
     ({"event": {"name": "paid", "within": "1d"}}, supposed(events=[("paid", NOW - 2 * DAY)]), False, False),
     ({"event": {"name": "paid", "where": {"event.total": 5}}}, supposed(events=[("paid", NOW)]), False, False),
+    ({"event": {"name": "paid", "where": OF_CART}}, supposed(events=[("paid", NOW)]), False, True),
+    ({"event": {"name": "paid", "where": OF_CART}}, supposed(), True, True),
+    (
+        {"event": {"name": "paid", "where": OF_CART | {"event.total": 5}}},
+        supposed(events=[("paid", NOW)]),
+        False,
+        False,
+    ),
     ({"journey": {"name": "own", "count": {"gte": 2}}}, supposed(), True, False),
     ({"journey": {"name": "own", "count": 1}}, supposed(), False, True),
     ({"not": {"event": "paid"}}, supposed(events=[("paid", NOW)]), False, False),
@@ -77,7 +86,7 @@ CASES: list[tuple[dict[str, Any], Supposed, bool, bool]] = [
 def test_supposed_changes_decide_where_they_bear_on_a_test(
     data: dict[str, Any], since: Supposed, known: bool, holds: bool
 ) -> None:
-    question = Question(parse(data))
+    question = Question(parse(data, in_journey=True))
     for test in question.tests:
         test.passed.update({1} if known else ())
     assert question.holds(1, since, NOW) is holds

@@ -9,7 +9,7 @@ from jsonschema_rs import Draft202012Validator
 import segments
 from core import documents
 from core.database import Database
-from segments import criteria, examples, reference
+from segments import Run, criteria, examples, reference
 from segments.criteria.parsing import TREE_KEYS
 from segments.criteria.registry import BY_KEY
 from segments.operands import OPERATORS
@@ -18,6 +18,10 @@ from tests.segments.criteria import world
 _PAGE = Path(__file__).parents[3] / "docs" / "criteria-reference.md"
 _SECTIONS = (*examples.CRITERIA, *examples.OPERATORS)
 _EXAMPLES = [example for section in _SECTIONS for example, _ in section.examples]
+_OF_RUNS = [example for example, _ in examples.SAME.examples]
+_IN_JOURNEYS = Draft202012Validator(
+    {"$ref": "#/$defs/Criteria", "$defs": criteria.json_schema(in_journey=True)},
+)
 _SCHEMA = Draft202012Validator({"$ref": "#/$defs/Criteria", "$defs": criteria.json_schema()})
 
 
@@ -42,6 +46,19 @@ async def test_every_example_holds_for_anna_and_not_for_boris(database: Database
         if some != {world.ANNA} or {world.ANNA, world.BORIS} & set(everybody) != some or number != len(everybody):
             wrong.append((example, some, everybody, number))
     assert wrong == []
+
+
+@pytest.mark.parametrize("example", _OF_RUNS)
+async def test_every_example_of_journeys_holds_for_the_run_and_not_for_another(
+    database: Database, example: str
+) -> None:
+    runs = [Run(1, world.ANNA, {"product": "a"}), Run(2, world.ANNA, {}), Run(3, world.BORIS, {"product": "a"})]
+    async with database.begin() as connection:
+        await world.build(connection)
+        parsed = criteria.parse(_data(example), in_journey=True)
+        assert await segments.matching_runs(connection, parsed, runs, world.NOW) == {1}
+    _IN_JOURNEYS.validate(_data(example))
+    assert not _SCHEMA.is_valid(_data(example))
 
 
 @pytest.mark.parametrize("example", _EXAMPLES)

@@ -108,6 +108,10 @@ def test_what_cannot_be_is_refused_in_words(data: Any, message: str) -> None:
         ("contact.citty: Moscow", r"s\.yaml:4:5: contacts have no attribute citty \(did you mean city\?\)"),
         ("contact.age: {gte: 2020-05-01}", r"s\.yaml:4:5: the attribute age is a number; gte with '2020-05-01'"),
         ("contact.city: {regexp: (a+)+$}", r"s\.yaml:4:20: .*which can explode"),
+        (
+            "event: {name: order.paid, where: {event.cart: {same: cart}}}",
+            r"s\.yaml:4:39: same compares with the event that began a journey; there is none here",
+        ),
     ],
 )
 async def test_a_definition_is_refused_by_file_line_and_column(database: Database, line: str, message: str) -> None:
