@@ -24,6 +24,7 @@ from core import eventlog
 from core.clock import now
 from core.database import Database, driver
 from core.errors import Conflict, InvalidInput, Problem
+from core.retry import ATTEMPTS, RACES, sqlstate
 from core.settings import Settings
 from tracker.event_files import EventFile, Options, Row, open_file
 from tracker.store import Entry, Months, Names, entries
@@ -32,8 +33,8 @@ from tracker.wire import Incoming, Limits, parse
 CHUNK = 5_000
 _COLUMNS = ("row", "line", "field", "reason", "text")
 _SENDER = 0  # no API key has this number: ids of files count among themselves
-_ATTEMPTS = 5
-_RETRIED = {"40001", "40P01", "23505", "23514"}
+_RETRIED = RACES | {"23514"}
+"""The last one: a partition that was dropped meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,7 @@ class _Run:
                 problem = Problem("the installation knows too many names of events", "raise KASKAD_EVENT_NAMES_LIMIT")
                 rejects += [self._reject(chunk, taken, e, problem) for e in good if e.name not in self._names.numbers]
                 good = [event for event in good if event.name in self._names.numbers]
-        for attempt in range(1, _ATTEMPTS + 1):
+        for attempt in range(1, ATTEMPTS + 1):
             counts = _after(taken, chunk)
             try:
                 if dry_run:
@@ -240,8 +241,7 @@ class _Run:
                 self._rejects.confirm()
                 break
             except (exc.DBAPIError, psycopg.Error) as error:
-                original = error.orig if isinstance(error, exc.DBAPIError) else error
-                if attempt == _ATTEMPTS or getattr(original, "sqlstate", None) not in _RETRIED:
+                if attempt == ATTEMPTS or sqlstate(error) not in _RETRIED:
                     raise
                 self._months.known.clear()
                 await self._months.provide(self._database, [event.at for event in good])

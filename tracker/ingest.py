@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from core.database import Database
 from core.errors import DatabaseUnavailable, Problem, Unavailable
+from core.retry import sqlstate
 from core.settings import Settings
 from tracker.store import Entry, Months, Names, New, entries, store
 from tracker.wire import Incoming, Limits
@@ -157,7 +158,7 @@ class Intake:
             with _flushes.time():
                 fates = await self._write([parcel.entries for parcel in parcels])
         except (DBAPIError, psycopg.Error) as error:
-            _log.error("events cannot be written now", state=_state(error), reason=_reason(error))
+            _log.error("events cannot be written now", state=sqlstate(error), reason=_reason(error))
             for parcel in parcels:
                 _answer(parcel, DatabaseUnavailable(f"PostgreSQL stores nothing now: {_reason(error)}"))
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
@@ -241,23 +242,16 @@ class Intake:
                     new = await store(connection, batch, self._names.numbers, self._gap)
                 return [_FATES[one] for one in new]
             except (DBAPIError, psycopg.Error) as error:
-                if attempt == ATTEMPTS or _state(error) not in RETRIED:
+                if attempt == ATTEMPTS or sqlstate(error) not in RETRIED:
                     raise
                 self._months.known.clear()
                 await self._months.provide(self._database, [entry.event.at for entry in batch])
         raise AssertionError("the last attempt returns or raises")
 
 
-def _state(error: BaseException) -> str | None:
-    """The SQLSTATE, whether the error came through SQLAlchemy or past it."""
-    original = error.orig if isinstance(error, DBAPIError) else error
-    state = getattr(original, "sqlstate", None)
-    return state if isinstance(state, str) else None
-
-
 def _blames_data(error: BaseException) -> bool:
     """Whether an error is about what was to be stored, so that another event may fare better."""
-    return (_state(error) or "")[:2] in DATA_CLASSES
+    return (sqlstate(error) or "")[:2] in DATA_CLASSES
 
 
 def _reason(error: BaseException) -> str:
@@ -268,7 +262,9 @@ def _reason(error: BaseException) -> str:
 
 
 def _refusal(entry: Entry, error: BaseException) -> Problem:
-    _log.error("event refused by the database", event_name=entry.event.name, state=_state(error), reason=_reason(error))
+    _log.error(
+        "event refused by the database", event_name=entry.event.name, state=sqlstate(error), reason=_reason(error)
+    )
     return Problem(f"PostgreSQL cannot store this event: {_reason(error)}", "leave out what it names")
 
 
