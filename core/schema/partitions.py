@@ -7,6 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 PARTITIONED = ("event", "step_visit", "message", "delivery_report", "message_content")
 
+_FILLED = {"message": 50}
+"""Percent of a page that new rows fill. A message is written, claimed and settled: where the page has room for it, an
+update touches no index. Partitions are told apart from their table, which has no pages."""
 _LOCK = 0x6B617370  # "kasp": one maker of partitions at a time
 _DROP_PATIENCE = "2s"  # longer than autovacuum takes to give way (deadlock_timeout)
 
@@ -40,7 +43,10 @@ async def ensure(connection: AsyncConnection, table: str, first: datetime, last:
     missing = await _missing(connection, table, first, last)  # another process may have made them meanwhile
     for month in missing:
         name = _name(table, month)
-        await connection.execute(text(f"create table {name} (like {table} including defaults including constraints)"))
+        share = f" with (fillfactor = {_FILLED[table]})" if table in _FILLED else ""
+        await connection.execute(
+            text(f"create table {name} (like {table} including defaults including constraints){share}")
+        )
         await connection.execute(
             text(
                 f"alter table {table} attach partition {name} "
