@@ -1,8 +1,8 @@
 """Asking the policy about rows that are about to leave."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
+from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from channels.batches import Batch
@@ -58,7 +58,7 @@ async def _batch_asked(connection: AsyncConnection, batch: Batch, rows: Sequence
     facts = [(known[row.enrollment_id].contact_id, known[row.enrollment_id].facts) for row in there]
     decided: list[Asked] = [(row, Skip(Reason.CONTACT_GONE)) for row in rows if row.enrollment_id not in known]
     for row, (_, fact), decision in zip(there, facts, decide_all(facts, moment, rules), strict=True):
-        decided.append((replace(row, address=fact.address or row.address), _objection(decision)))
+        decided.append((structs.replace(row, address=fact.address or row.address), _objection(decision)))
     return decided
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -21,8 +23,7 @@ class Batch:
     """As the template has it; None where it names none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(msgspec.Struct, frozen=True, gc=False):
     """One message of the batch."""
 
     enrollment_id: int

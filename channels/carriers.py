@@ -1,10 +1,11 @@
 """The providers of a channel as routing sees them: their routes, prices and health, from the database."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -69,8 +70,7 @@ def asks_for_place(carriers: Iterable[Carrier]) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True, gc=False):
     """A message that is to be carried."""
 
     id: UUID

@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.database import driver
+from core.database import array, array_of, driver
 
 LEASE = timedelta(seconds=20)
 """A claim without a sign of life for so long belongs to an attempt that died."""
@@ -22,19 +23,20 @@ RENEWAL = timedelta(seconds=5)
 _DEAD = "(m.claimed_at is null or m.claimed_at < clock_timestamp() - %(lease)s)"
 _SURVEY = f"""
 select m.id, m.state, {_DEAD}, m.provider_id, p.name from message m left join provider p on p.id = m.provider_id
-where m.created_at = %(at)s and m.id = any(%(ids)s)
+where m.created_at = %(at)s and m.id = any(%(ids)s::uuid[])
 """  # noqa: S608  no input in it
 _DOUBT = f"""
 update message m set state = 30, claim = null, claimed_at = null,
     reason = 'the attempt that handed it over died before the answer'
-where m.created_at = %(at)s and m.id = any(%(ids)s) and m.state = 20 and m.provider_id = %(provider)s and {_DEAD}
+where m.created_at = %(at)s and m.id = any(%(ids)s::uuid[])
+    and m.state = 20 and m.provider_id = %(provider)s and {_DEAD}
 returning m.id
 """  # noqa: S608
 # Locked in one order, so that two attempts never wait for each other; rows that another one is claiming are left to it.
 _CLAIM = f"""
 update message m set state = 20, claim = %(claim)s, claimed_at = clock_timestamp(), attempts = m.attempts + 1
 from (
-    select m.id, m.state from message m where m.created_at = %(at)s and m.id = any(%(ids)s)
+    select m.id, m.state from message m where m.created_at = %(at)s and m.id = any(%(ids)s::uuid[])
         and m.provider_id = %(provider)s and (m.state = 10 or (m.state = 20 and %(repeat)s and {_DEAD}))
     order by m.id for update skip locked
 ) was
@@ -42,30 +44,39 @@ where m.id = was.id and m.created_at = %(at)s
 returning m.id, was.state, m.enrollment_id, m.contact_id, m.address, m.template_version_id, m.version_id, m.step,
     m.channel, m.purpose, m.attempts
 """  # noqa: S608
-_MINE = "where m.created_at = %(at)s and m.id = any(%(ids)s) and m.state = 20 and m.claim = %(claim)s"
+_MINE = "where m.created_at = %(at)s and m.id = any(%(ids)s::uuid[]) and m.state = 20 and m.claim = %(claim)s"
 _RENEW = f"update message m set claimed_at = clock_timestamp() {_MINE}"  # noqa: S608
 _RELEASE = f"update message m set claimed_at = null {_MINE}"  # noqa: S608
+# The time stands in `n`, for the reason that channels.ledger gives.
 _SKIP = """
 update message m set state = 15, claim = null, claimed_at = null, reason = n.reason, attempts = m.attempts - 1
-from unnest(%(ids)s::uuid[], %(reasons)s::text[]) as n (id, reason)
-where m.id = n.id and m.created_at = %(at)s and m.state = 20 and m.claim = %(claim)s
+from (
+    select *, %(at)s::timestamptz as at from unnest(%(ids)s::uuid[], %(reasons)s::text[]) as given (id, reason) offset 0
+) n
+where m.id = n.id and m.created_at = n.at and m.state = 20 and m.claim = %(claim)s
 """
 _READDRESS = """
-update message m set address = n.address from unnest(%(ids)s::uuid[], %(addresses)s::text[]) as n (id, address)
-where m.id = n.id and m.created_at = %(at)s and m.state = 20 and m.claim = %(claim)s
+update message m set address = n.address
+from (
+    select *, %(at)s::timestamptz as at from unnest(%(ids)s::uuid[], %(addresses)s::text[]) as given (id, address)
+    offset 0
+) n
+where m.id = n.id and m.created_at = n.at and m.state = 20 and m.claim = %(claim)s
 """
 _REQUEUE = """
 update message m set state = 10, claim = null, claimed_at = null,
     reason = case when m.address is not null then n.reason else m.reason end,
     attempts = m.attempts - n.untried
-from unnest(%(ids)s::uuid[], %(reasons)s::text[], %(untried)s::smallint[]) as n (id, reason, untried)
-where m.id = n.id and m.created_at = %(at)s and m.state = 20 and m.claim = %(claim)s
+from (
+    select *, %(at)s::timestamptz as at
+    from unnest(%(ids)s::uuid[], %(reasons)s::text[], %(untried)s::smallint[]) as given (id, reason, untried) offset 0
+) n
+where m.id = n.id and m.created_at = n.at and m.state = 20 and m.claim = %(claim)s
 returning m.id
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(msgspec.Struct, frozen=True, gc=False):
     """A row that this attempt may hand over."""
 
     id: UUID
@@ -139,13 +150,13 @@ class Claims:
     async def skip(self, connection: AsyncConnection, reasons: Mapping[UUID, str]) -> None:
         """Skip rows in the transaction that claimed them: seen from outside they went from QUEUED to SKIPPED."""
         if reasons:
-            values = list(reasons.values())
+            values = array(reasons.values())
             await self._run(connection, _SKIP, list(reasons), claim=self.claim, reasons=values, fetch=False)
 
     async def readdress(self, connection: AsyncConnection, addresses: Mapping[UUID, str]) -> None:
         """Write down that the contacts have other addresses than when the rows were made."""
         if addresses:
-            values = list(addresses.values())
+            values = array(addresses.values())
             await self._run(connection, _READDRESS, list(addresses), claim=self.claim, addresses=values, fetch=False)
 
     async def requeue(self, connection: AsyncConnection, rows: Sequence["Requeued"]) -> set[UUID]:
@@ -154,20 +165,19 @@ class Claims:
             return set()
         more: dict[str, Any] = {
             "claim": self.claim,
-            "reasons": [row.reason for row in rows],
-            "untried": [int(row.untried) for row in rows],
+            "reasons": array(row.reason for row in rows),
+            "untried": array_of([int(row.untried) for row in rows]),
         }
         return {row[0] for row in await self._run(connection, _REQUEUE, [row.id for row in rows], **more)}
 
     async def _run(
         self, connection: AsyncConnection, statement: str, ids: Sequence[UUID], fetch: bool = True, **more: Any
     ) -> list[tuple[Any, ...]]:
-        done = await (await driver(connection)).execute(statement, {"at": self.at, "ids": list(ids), **more})
+        done = await (await driver(connection)).execute(statement, {"at": self.at, "ids": array_of(ids), **more})
         return await done.fetchall() if fetch else []
 
 
-@dataclass(frozen=True, slots=True)
-class Requeued:
+class Requeued(msgspec.Struct, frozen=True, gc=False):
     """A row to be put back."""
 
     id: UUID

@@ -19,7 +19,7 @@ from channels.files import invitation
 from channels.policy import Skip
 from channels.provider import Attachment
 from channels.rendering import Links, Rendered, TemplateCache, render, scopes
-from core.database import driver
+from core.database import array, array_of, driver
 from core.settings import Settings
 
 
@@ -52,9 +52,9 @@ async def keep(connection: AsyncConnection, at: datetime, kept: Sequence[Kept]) 
         return
     values = {
         "at": at,
-        "ids": [one.message_id for one in kept],
-        "senders": [one.sender for one in kept],
-        "known": [msgspec.json.encode(one.known).decode() for one in kept],
+        "ids": array_of([one.message_id for one in kept]),
+        "senders": array(one.sender for one in kept),
+        "known": array(msgspec.json.encode(one.known).decode() for one in kept),
     }
     await (await driver(connection)).execute(_KEEP, values)
 

@@ -1,23 +1,22 @@
 """Gathering what the policy asks about, for a whole batch in a few set-based queries."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from channels import caps, numbers, senders
 from channels.batches import Batch, Member
 from channels.policy import Facts, Rules
 from contacts import suppressions
-from core.database import driver
+from core.database import array_of, driver
 
 ADDRESS_KINDS = {"email": "email", "sms": "phone", "voice": "phone", "webpush": "push_endpoint"}
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(msgspec.Struct, frozen=True, gc=False):
     """One message's contact and the facts about it."""
 
     contact_id: int
@@ -42,7 +41,7 @@ left join lateral (
 left join lateral (
     select per_week from frequency where contact_id = e.contact_id and channel = %(channel)s limit 1
 ) f on true
-where e.id = any(%(ids)s)
+where e.id = any(%(ids)s::bigint[])
 """
 _OF_ENROLLMENTS = _FACTS.format(members="enrollment")
 _OF_CONTACTS = _FACTS.format(members="(select id, id as contact_id from contact)")
@@ -104,7 +103,7 @@ async def _known(
         "kind": ADDRESS_KINDS.get(batch.channel, ""),
         "channel": batch.channel,
         "purpose": batch.purpose,
-        "ids": list(messages),
+        "ids": array_of(list(messages)),
     }
     rows = await (await raw.execute(statement, values)).fetchall()
     if batch.address is not None:

@@ -30,13 +30,17 @@ where m.created_at = %(at)s and m.id = any(%(ids)s) and m.provider_id = %(provid
         else m.state = 10 or (m.state = 20 and m.claim = %(claim)s) end
 order by m.id for update of m skip locked
 """
+# The time stands in `n`, for the reason that channels.ledger gives.
 _MOVE = """
 update message m set state = 10, claim = null, claimed_at = null, attempts = 0, reason = n.reason,
     provider_id = n.provider, cost = n.cost, tried = coalesce(m.tried, '{}') || m.provider_id,
     provider_message_id = null, parts = null
-from unnest(%(ids)s::uuid[], %(reasons)s::text[], %(providers)s::smallint[], %(costs)s::numeric[])
-    as n (id, reason, provider, cost)
-where m.id = n.id and m.created_at = %(at)s
+from (
+    select *, %(at)s::timestamptz as at
+    from unnest(%(ids)s::uuid[], %(reasons)s::text[], %(providers)s::smallint[], %(costs)s::numeric[])
+        as given (id, reason, provider, cost) offset 0
+) n
+where m.id = n.id and m.created_at = n.at
 """
 
 

@@ -21,7 +21,7 @@ from channels.signed import SignedAddresses
 from channels.webhook.call import WebhookMessage, notice
 from contacts import consents
 from core.clock import now
-from core.database import driver
+from core.database import array_of, driver
 from core.errors import InvalidInput
 from core.settings import Settings
 
@@ -33,7 +33,7 @@ join contact c on c.id = e.contact_id
 join journey j on j.id = e.journey_id
 left join company o on o.id = c.company_id
 {event}
-where e.id = any(%s)
+where e.id = any(%s::bigint[])
 """
 _WITHOUT_EVENT = _CONTEXT.format(properties="null", event="")
 _WITH_EVENT = _CONTEXT.format(
@@ -41,7 +41,7 @@ _WITH_EVENT = _CONTEXT.format(
     event="left join event v on v.id = e.entry_event_id and v.occurred_at = e.entry_event_at",
 )
 _IDENTITIES = """
-select distinct on (contact_id, kind) contact_id, kind, value from identity where contact_id = any(%s)
+select distinct on (contact_id, kind) contact_id, kind, value from identity where contact_id = any(%s::bigint[])
 order by contact_id, kind, created_at, value
 """
 
@@ -152,10 +152,10 @@ async def contexts_of(
     raw = await driver(connection)
     with_event = any(template.uses("event") for template in templates)
     statement = _WITH_EVENT if with_event else _WITHOUT_EVENT
-    found = await (await raw.execute(statement, (list(enrollments),))).fetchall()
+    found = await (await raw.execute(statement, (array_of(enrollments),))).fetchall()
     identities: dict[int, dict[str, str]] = {}
     if any(template.uses(f"contact.{kind}") for template in templates for kind in ("email", "phone", "external_id")):
-        known = await (await raw.execute(_IDENTITIES, ([row[1] for row in found],))).fetchall()
+        known = await (await raw.execute(_IDENTITIES, (array_of([row[1] for row in found]),))).fetchall()
         for contact_id, kind, value in known:
             identities.setdefault(contact_id, {})[kind] = value
     contexts = {}

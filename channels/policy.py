@@ -8,11 +8,14 @@ consent does not wait for the morning to be skipped.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+from msgspec import structs
 
 from contacts import consents, suppressions
 from core import hours
@@ -69,8 +72,7 @@ class Hours:
     """None is the contact's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True, gc=False):
     """What is known about one message at the moment of sending."""
 
     channel: str
@@ -153,7 +155,7 @@ def decide_all(members: Iterable[tuple[int, Facts]], at: datetime, rules: Rules 
     for contact, facts in members:
         if more := before[contact]:
             sent, this_week = facts.sent_lately + more, facts.sent_this_week + more
-            facts = replace(facts, sent_lately=sent, sent_this_week=this_week)  # noqa: PLW2901
+            facts = structs.replace(facts, sent_lately=sent, sent_this_week=this_week)  # noqa: PLW2901
         decision = decide(facts, at, rules)
         before[contact] += decision is SEND
         yield decision

@@ -14,11 +14,12 @@ from decimal import Decimal
 from math import inf, log
 from uuid import UUID
 
+import msgspec
+
 from core import hours
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True, gc=False):
     """A message as routing sees it."""
 
     message_id: UUID
@@ -31,8 +32,7 @@ class Target:
     time_zone: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True, gc=False):
     """What a provider is given, and when. What is empty does not matter."""
 
     provider_id: int
@@ -85,8 +85,7 @@ class Carrier:
     prices: tuple[Price, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True, gc=False):
     """One provider that could carry a message."""
 
     provider_id: int
@@ -116,7 +115,8 @@ def rank(target: Target, carriers: Sequence[Carrier], at: datetime, tried: Itera
         if route is not None:
             price = price_of(target, carrier.prices)
             found.append((carrier, route, price))
-    found.sort(key=lambda one: _order(target, *one))
+    if len(found) > 1:
+        found.sort(key=lambda one: _order(target, *one))
     return [
         Choice(carrier.id, carrier.name, price.amount if price else None, price.currency if price else None)
         for carrier, _, price in found

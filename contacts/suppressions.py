@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import consents, identities
-from core.database import driver
+from core.database import array, driver
 from core.errors import InvalidInput, Problem
 
 REASONS = ("unsubscribed", "manual", "complained", "bounced")
@@ -91,7 +91,8 @@ async def suppressed(connection: AsyncConnection, channel: str, addresses: Seque
     """Those of the (normalised) addresses that are suppressed, with the reason; `blocks` says what it forbids."""
     plain = {key: address for address in addresses for key in (address, digest(channel, address))}
     found = await (await driver(connection)).execute(
-        "select address, reason from suppression where channel = %s and address = any(%s)", (channel, list(plain))
+        "select address, reason from suppression where channel = %s and address = any(%s::text[])",
+        (channel, array(plain)),
     )
     strongest: dict[str, str] = {}
     for address, reason in sorted(await found.fetchall(), key=lambda row: REASONS.index(row[1])):

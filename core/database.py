@@ -1,10 +1,14 @@
 """The way to PostgreSQL: one engine a process, transactions opened at the edge and passed down."""
 
 import select
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, cast
+from uuid import UUID
 
+import msgspec
 import psycopg
 import structlog
 from sqlalchemy import exc, text
@@ -200,8 +204,14 @@ async def driver(connection: AsyncConnection | Direct) -> Direct:
     return cast("Direct", raw.driver_connection)
 
 
+def array_of(values: Sequence[float | Decimal | datetime | UUID | bool | None]) -> str:
+    """Numbers, moments, UUIDs or truths as one array literal, which is a list of them in JSON but for its brackets;
+    psycopg takes ten times as long to write a list of them."""
+    return f"{{{msgspec.json.encode(values)[1:-1].decode()}}}"
+
+
 def array(texts: Iterable[str | None]) -> str:
-    """Texts as one array literal; psycopg takes ten times as long to write a list of them."""
+    """Texts as one array literal, in which JSON's escapes would mean something else."""
     return "{" + ",".join(["null" if text is None else f'"{_escaped(text)}"' for text in texts]) + "}"
 
 

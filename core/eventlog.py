@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.database import Direct, array, driver
+from core.database import Direct, array, array_of, driver
 
 ENTER = "journey.enter"
 """The event by which people and programs put a contact into a journey; its properties name the journey and the key."""
@@ -92,7 +92,7 @@ async def next_stretch(connection: AsyncConnection, position: int, last: int) ->
 
 
 def _columns(events: Sequence[NewEvent]) -> tuple[str, ...]:
-    """The columns as array literals. A list of moments or numbers in JSON is one but for its brackets."""
+    """The columns as array literals."""
     numbers = (
         [event.occurred_at for event in events],
         [event.contact_id for event in events],
@@ -103,7 +103,7 @@ def _columns(events: Sequence[NewEvent]) -> tuple[str, ...]:
     properties = [
         event.properties.decode() if isinstance(event.properties, bytes) else event.properties for event in events
     ]
-    return (*(f"{{{msgspec.json.encode(column)[1:-1].decode()}}}" for column in numbers), array(properties))
+    return (*(array_of(column) for column in numbers), array(properties))
 
 
 async def record(
