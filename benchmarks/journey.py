@@ -135,7 +135,7 @@ async def respond(database: Database, contacts: int) -> None:
                 entered = await count(database, "select count(*) from enrollment")
                 if entered == contacts:
                     return
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.3)
             continue
         done = ready[-1]
         chosen = [contact for contact in ready if contact % EVENT_SHARE == 0]
@@ -172,7 +172,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--contacts", type=int, default=50_000)
     parser.add_argument("--apart", type=int, default=300, help="contacts with a workflow each")
-    parser.add_argument("--cohort-size", type=int, default=1000)
+    parser.add_argument("--cohort-size", type=int, default=2000)
     options = parser.parse_args()
     together = options.contacts / asyncio.run(carry(options.contacts, options.cohort_size))
     apart = options.apart / asyncio.run(carry(options.apart, 1))

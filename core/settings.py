@@ -145,7 +145,7 @@ class Settings(BaseSettings):
     call_private: bool = Field(False, description="Whether journeys may call addresses of private networks.")
 
     entry_window_ms: int = Field(250, ge=0, le=60_000, description="Entries this close together travel together.")
-    cohort_size: int = Field(1000, ge=1, le=5000)
+    cohort_size: int = Field(2000, ge=1, le=5000)
     cohort_open_seconds: int = Field(3600, ge=1)
 
     @field_validator("secret_key")
