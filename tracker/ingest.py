@@ -26,8 +26,8 @@ from tracker.wire import Incoming, Limits
 
 FLUSH_LIMIT = 2_000
 """Events in one flush: at about 20 µs each the lock of the log is never held for long."""
-FLUSHES = 2
-WORTH_A_SECOND = 500
+FLUSHES = 3
+WORTH_A_SECOND = 60
 """Events that must have gathered before a second flush begins beside the first; below that it would only cost more."""
 SITES_SHARE = 0.5
 """Of the event names that an installation may have, how many may be there before pages can make no more: anybody can
