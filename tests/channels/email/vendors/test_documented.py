@@ -1,9 +1,9 @@
 """Webhooks with every field that the vendors document, replayed as they are sent: the files of `payloads`.
 
-Of the signatures, one is known: SendGrid publishes a signed webhook with its public key for the tests of its libraries,
-and it is the last test here. The others publish how they sign and no signed sample whose key is known (Mailgun's HMAC
-key and UniSender Go's API key are secrets, SNS' samples name certificates that are gone) or sign nothing (Postmark); so
-these are signed here by the published rules.
+Signed samples that can be verified are published by two: SendGrid with the tests of its libraries, Amazon with those of
+its SDK for Java (messages of SNS with the certificate). They are the last tests here. The others publish how they sign
+and no sample whose key is known (Mailgun's HMAC key and UniSender Go's API key are secrets), or sign nothing
+(Postmark); so these are signed here by the published rules.
 """
 
 import asyncio
@@ -175,3 +175,24 @@ async def test_the_signed_webhook_that_sendgrid_publishes() -> None:
     assert (report.recipient, report.reason) == ("hello@world.com", "Bounced Address")
     with pytest.raises(Forged):
         await sendgrid.read_webhook(url, signed.hook(body.replace(b"dropped", b"opened"), headers, at))
+
+
+@pytest.mark.parametrize("number", range(5))
+async def test_the_signed_messages_that_amazon_publishes(number: int) -> None:
+    """With and without subject, both versions of the signature, and what is about the subscription itself."""
+    published = payload("sns-signed")
+    message, asked = published["messages"][number], list[str]()
+    at = datetime.fromisoformat(message["Timestamp"])
+
+    async def fetch(url: str) -> bytes:
+        asked.append(url)
+        return str(published["certificate"]).encode()
+
+    said = await Sns(fetch).notification(json.dumps(message).encode(), message["TopicArn"], at)
+    kind = message["Type"]
+    assert said == (message["Message"] if kind == "Notification" else None)
+    confirmed = [message["SubscribeURL"]] if kind == "SubscriptionConfirmation" else []
+    assert asked == [message["SigningCertURL"], *confirmed]
+    other = json.dumps(message | {"Message": "Hello!"}).encode()
+    with pytest.raises(Forged, match="signature does not hold"):
+        await Sns(fetch).notification(other, message["TopicArn"], at)

@@ -293,10 +293,12 @@ RSA = rsa.generate_private_key(65537, 2048)
 CERTIFICATE = f"https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-{'0a' * 16}.pem"
 
 
-def _pem(until: datetime = AT + timedelta(days=1)) -> bytes:
+def _pem(until: datetime = AT + timedelta(days=1), dns: str | None = "sns.amazonaws.com") -> bytes:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sns.amazonaws.com")])
     made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(RSA.public_key())
     made = made.serial_number(1).not_valid_before(until - timedelta(days=9)).not_valid_after(until)
+    if dns:
+        made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(dns)]), critical=False)
     return made.sign(RSA, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
@@ -415,6 +417,9 @@ async def test_what_amazon_did_not_sign_for_our_topic_is_forged(amazon: Amazon) 
         (_by_sns(event, SigningCertURL=CERTIFICATE.replace("Simple", "x/Simple")), SES),
         (_by_sns(event, SigningCertURL=CERTIFICATE.replace("0a0a", "evil")), SES),
         (_by_sns(event, SigningCertURL="https://[sns"), SES),
+        (_by_sns(event, SigningCertURL=CERTIFICATE.replace("eu-west-1", "us-east-1")), SES),
+        (_by_sns(event, SigningCertURL=CERTIFICATE.replace("amazonaws.com", "amazonaws.com.cn")), SES),
+        (_by_sns(event, TopicArn="topic"), "ses://AKID:secret@eu-west-1?topic=topic"),
         (_by_sns("x", SubscribeURL="https://169.254.169.254/", **confirm), SES),
         (_by_sns(event, version="3"), SES),
         (_by_sns(event, Timestamp="2026-11-22T11:59:59.000Z"), SES),  # kept, and sent again a day later
@@ -436,6 +441,34 @@ async def test_a_certificate_counts_in_its_time_only(amazon: Amazon, until: date
     for _ in range(2):
         with pytest.raises(Forged, match="not valid at this time"):
             await ses.read_webhook(SES, _by_sns(_ses("Delivery", delivery={})))
+
+
+@pytest.mark.parametrize(
+    "dns", [None, "sns.amazonaws.com.example", "s3.amazonaws.com", "sns-signing.eu-south-1.amazonaws.com"]
+)
+async def test_a_certificate_counts_for_its_name_only(amazon: Amazon, dns: str | None) -> None:
+    amazon.content = _pem(dns=dns)
+    with pytest.raises(Forged, match="not the one that SNS signs with"):
+        await ses.read_webhook(SES, _by_sns(_ses("Delivery", delivery={})))
+
+
+@pytest.mark.parametrize(
+    ("region", "domain", "dns"),
+    [
+        ("us-east-1", "amazonaws.com", "sns.amazonaws.com"),
+        ("eu-south-1", "amazonaws.com", "sns-signing.eu-south-1.amazonaws.com"),
+        ("us-gov-east-1", "amazonaws.com", "sns-us-gov-west-1.amazonaws.com"),
+        ("cn-north-1", "amazonaws.com.cn", "sns-cn-north-1.amazonaws.com.cn"),
+    ],
+)
+async def test_the_certificate_of_each_kind_of_region_counts(
+    amazon: Amazon, region: str, domain: str, dns: str
+) -> None:
+    amazon.content = _pem(dns=dns)
+    topic = TOPIC.replace("eu-west-1", region)
+    address = CERTIFICATE.replace("eu-west-1.amazonaws.com", f"{region}.{domain}")
+    event = _by_sns(_ses("Delivery", delivery={}), TopicArn=topic, SigningCertURL=address)
+    assert len(await ses.read_webhook(SES.replace(TOPIC, topic), event)) == 1
 
 
 @pytest.mark.parametrize("reader", [sendgrid, postmark, mailgun, unisender, ses])
