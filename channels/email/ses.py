@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from channels.email import mime
 from channels.email.answers import METADATA, Answer, items, mapping, moment, our_id, refusal, text
+from channels.email.inbound import complaints
 from channels.email.inbound.bounces import kind_of
 from channels.email.sigv4 import signed
 from channels.email.sns import Sns
@@ -151,8 +152,8 @@ def _reports(word: str, event: Any, at: datetime) -> list[Report]:
     if word == "Bounce":
         return [_bounce(body, mapping(one), key, when, number, theirs) for one in items(body.get("bouncedRecipients"))]
     kind = WORDS.get(word, ReportKind.UNKNOWN)
-    if kind is ReportKind.COMPLAINED and body.get("complaintFeedbackType") == "not-spam":
-        kind = ReportKind.UNKNOWN
+    if kind is ReportKind.COMPLAINED and (said := text(body.get("complaintFeedbackType"))):
+        kind = complaints.KINDS.get(said, ReportKind.UNKNOWN)
     if word == "Subscription" and not mapping(body.get("newTopicPreferences")).get("unsubscribeAll"):
         kind = ReportKind.UNKNOWN
     details = {"url": text(body.get("link"), 2000)} if kind is ReportKind.CLICKED else {}

@@ -93,7 +93,7 @@ async def test_unisender_go() -> None:
     events = [event for user in payload("unisender-go") for event in user["events"]]
     reports = await unisender.read_webhook(signed.UNISENDER, signed._by_unisender(events))
     assert ours(reports[:-1]) == [
-        K.DELIVERED, K.SOFT_BOUNCED, K.BOUNCED, K.SOFT_BOUNCED, K.OPENED, K.CLICKED, K.UNSUBSCRIBED, K.COMPLAINED,
+        K.DELIVERED, K.DEFERRED, K.BOUNCED, K.SOFT_BOUNCED, K.OPENED, K.CLICKED, K.UNSUBSCRIBED, K.COMPLAINED,
         K.UNKNOWN,
     ]  # fmt: skip
     assert (reports[-1].kind, reports[-1].message_id) == (K.UNKNOWN, None)

@@ -147,6 +147,28 @@ async def test_words_of_postmark(event: dict[str, Any], kind: ReportKind) -> Non
     assert (report.kind, report.message_id, report.provider_message_id) == (kind, NUMBER, "883953f4")
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (ReportKind.BOUNCED, "HardBounce BadEmailAddress ManuallyDeactivated"),
+        (
+            ReportKind.SOFT_BOUNCED,
+            "Transient SoftBounce DnsError SpamNotification OpenRelayTest Unknown VirusNotification Unconfirmed "
+            "Blocked SMTPApiError InboundError DMARCPolicy TemplateRenderingFailed",
+        ),
+        (ReportKind.COMPLAINED, "SpamComplaint"),
+        (ReportKind.UNSUBSCRIBED, "Unsubscribe"),
+        (ReportKind.UNKNOWN, "Subscribe AutoResponder AddressChange ChallengeVerification"),
+    ],
+)
+async def test_all_bounces_that_postmark_names(kind: ReportKind, words: str) -> None:
+    """The words are those of `BounceType` in Postmark's own library."""
+    for word in words.split():
+        body = json.dumps(_postmark("Bounce", ID=42, Type=word)).encode()
+        [report] = await postmark.read_webhook(POSTMARK, hook(body, BASIC))
+        assert (word, report.kind) == (word, kind)
+
+
 async def test_postmarks_password_is_checked() -> None:
     body = json.dumps(_postmark("Delivery")).encode()
     wrong = {"authorization": "Basic " + b64encode(b"kaskad:pass").decode()}
@@ -184,6 +206,11 @@ def _mailgun(event: str, **more: Any) -> dict[str, Any]:
     }
 
 
+def _permanent(reason: str, code: int, words: str, **more: str) -> dict[str, Any]:
+    status = {"code": code, "message": "", "description": words, **more}
+    return _mailgun("failed", severity="permanent", reason=reason, **{"delivery-status": status})
+
+
 @pytest.mark.parametrize(
     ("event", "kind"),
     [
@@ -204,6 +231,14 @@ def _mailgun(event: str, **more: Any) -> dict[str, Any]:
             ReportKind.SOFT_BOUNCED,
         ),
         (_mailgun("failed", severity="permanent", reason="suppress-bounce"), ReportKind.BOUNCED),
+        (_permanent("suppress-unsubscribe", 606, "Not delivering to unsubscribed address"), ReportKind.SOFT_BOUNCED),
+        (_permanent("suppress-complaint", 607, "Not delivering to a user who complained"), ReportKind.SOFT_BOUNCED),
+        (_permanent("old", 602, "Too old"), ReportKind.SOFT_BOUNCED),
+        (_permanent("espblock", 554, "not accepted"), ReportKind.SOFT_BOUNCED),
+        (_permanent("bounce", 550, "not accepted", **{"bounce-type": "soft"}), ReportKind.SOFT_BOUNCED),
+        (_permanent("bounce", 550, "not accepted", **{"bounce-type": "hard"}), ReportKind.BOUNCED),
+        (_mailgun("rejected", reject={"reason": "Sandbox subdomains are for test purposes only"}),
+         ReportKind.SOFT_BOUNCED),
         (_mailgun("complained"), ReportKind.COMPLAINED),
         (_mailgun("unsubscribed"), ReportKind.UNSUBSCRIBED),
         (_mailgun("opened", **{"client-info": {"bot": "apple"}}), ReportKind.OPENED),
@@ -216,6 +251,7 @@ async def test_words_of_mailgun(event: dict[str, Any], kind: ReportKind) -> None
     assert (report.kind, report.message_id) == (kind, NUMBER)
     assert report.provider_message_id == "20130503182626.18666.16540@mg.example.com"
     assert ("machine" in report.details) is (kind is ReportKind.OPENED)
+    assert report.reason or kind not in {ReportKind.SOFT_BOUNCED, ReportKind.BOUNCED}
 
 
 async def test_mailguns_signature_is_checked() -> None:
@@ -264,21 +300,29 @@ def _unisender(status: str, why: str = "") -> dict[str, Any]:
         ("clicked", "", ReportKind.CLICKED),
         ("unsubscribed", "", ReportKind.UNSUBSCRIBED),
         ("spam", "", ReportKind.COMPLAINED),
-        ("soft_bounced", "err_mailbox_full", ReportKind.SOFT_BOUNCED),
+        ("soft_bounced", "err_will_retry", ReportKind.DEFERRED),
         ("hard_bounced", "err_user_unknown", ReportKind.BOUNCED),
+        ("hard_bounced", "skip_dup_unreachable", ReportKind.BOUNCED),
         ("hard_bounced", "err_spam_rejected", ReportKind.SOFT_BOUNCED),
+        ("hard_bounced", "err_mailbox_full", ReportKind.SOFT_BOUNCED),
+        ("hard_bounced", "err_domain_inactive", ReportKind.SOFT_BOUNCED),
+        ("hard_bounced", "", ReportKind.SOFT_BOUNCED),
         ("subscribed", "", ReportKind.UNKNOWN),
     ],
 )
 async def test_words_of_unisender_go(status: str, why: str, kind: ReportKind) -> None:
-    [report] = await unisender.read_webhook(UNISENDER, _by_unisender([_unisender("sent"), _unisender(status, why)]))
+    said = [_unisender("accepted"), _unisender("sent"), _unisender(status, why)]
+    [report] = await unisender.read_webhook(UNISENDER, _by_unisender(said))
     assert (report.kind, report.message_id, report.provider_message_id) == (kind, NUMBER, "1a3Q2V-0000OZ-S0")
     assert report.at == datetime(2015, 11, 30, 15, 9, 42, tzinfo=UTC)
 
 
 async def test_unisender_gos_digest_is_checked() -> None:
-    block = {"event_name": "transactional_spam_block", "event_data": {"domain": "x", "type": "one_smtp"}}
-    assert told(await unisender.read_webhook(UNISENDER, _by_unisender([block]))) == [(ReportKind.UNKNOWN, None)]
+    block = {"event_name": "transactional_spam_block", "event_data": {"domain": "x", "block_type": "one_smtp"}}
+    [report] = await unisender.read_webhook(UNISENDER, _by_unisender([block]))
+    assert (report.kind, report.message_id, report.reason) == (
+        ReportKind.UNKNOWN, None, "transactional_spam_block one_smtp"
+    )  # fmt: skip
     good = _by_unisender([_unisender("delivered")])
     for body in (good.body.replace(b"delivered", b"hard_bounced"), b"{}", _by_unisender([], "other").body):
         with pytest.raises(Forged):
@@ -379,6 +423,9 @@ def _bounced(kind: str, sub: str, status: str, code: str) -> dict[str, Any]:
         (_ses("Bounce", bounce=_bounced("Transient", "MailboxFull", "", "")), ReportKind.SOFT_BOUNCED),
         (_ses("Complaint", complaint={"feedbackId": "f", "complaintFeedbackType": "abuse"}), ReportKind.COMPLAINED),
         (_ses("Complaint", complaint={"feedbackId": "f", "complaintFeedbackType": "not-spam"}), ReportKind.UNKNOWN),
+        (_ses("Complaint", complaint={"feedbackId": "f", "complaintFeedbackType": "virus"}), ReportKind.UNKNOWN),
+        (_ses("Complaint", complaint={"feedbackId": "f", "complaintFeedbackType": "fraud"}), ReportKind.COMPLAINED),
+        (_ses("Complaint", complaint={"feedbackId": "f", "complaintFeedbackType": None}), ReportKind.COMPLAINED),
         (_ses("Reject", reject={"reason": "Bad content"}), ReportKind.SOFT_BOUNCED),
         (_ses("Rendering Failure", failure={"errorMessage": "x"}), ReportKind.SOFT_BOUNCED),
         (_ses("Open", open={"timestamp": "2026-11-23T12:00:01Z"}), ReportKind.OPENED),
@@ -390,6 +437,26 @@ async def test_words_of_ses(amazon: Amazon, event: str, kind: ReportKind) -> Non
     [report] = await ses.read_webhook(SES, _by_sns(event))
     assert (report.kind, report.message_id, report.provider_message_id) == (kind, NUMBER, "EXAMPLE7c191be45")
     assert amazon.asked == [CERTIFICATE]
+
+
+@pytest.mark.usefixtures("amazon")
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (ReportKind.BOUNCED, "Permanent/NoEmail Permanent/Suppressed Permanent/OnAccountSuppressionList"),
+        (
+            ReportKind.SOFT_BOUNCED,
+            "Transient/General Transient/MailboxFull Transient/MessageTooLarge Transient/ContentRejected "
+            "Transient/AttachmentRejected Undetermined/Undetermined",
+        ),
+    ],
+)
+async def test_all_bounces_that_amazon_names(kind: ReportKind, words: str) -> None:
+    """But for Permanent/General, of which the status decides."""
+    for word in words.split():
+        said, _, further = word.partition("/")
+        [report] = await ses.read_webhook(SES, _by_sns(_ses("Bounce", bounce=_bounced(said, further, "", ""))))
+        assert (word, report.kind) == (word, kind)
 
 
 @pytest.mark.parametrize("version", ["1", "2"])
