@@ -1,9 +1,9 @@
 """Webhooks with every field that the vendors document, replayed as they are sent: the files of `payloads`.
 
-Signed samples that can be verified are published by two: SendGrid with the tests of its libraries, Amazon with those of
-its SDK for Java (messages of SNS with the certificate). They are the last tests here. The others publish how they sign
-and no sample whose key is known (Mailgun's HMAC key and UniSender Go's API key are secrets), or sign nothing
-(Postmark); so these are signed here by the published rules.
+What can be verified because its key is published is verified in the last tests here: a webhook with the tests of
+SendGrid's libraries, messages of SNS with their certificate in Amazon's SDK for Java, a signature in Mailgun's library
+for PHP, a digest of UniSender Go's kind in django-anymail. UniSender publishes the rule alone, Postmark signs nothing.
+All else is signed here by the published rules.
 """
 
 import asyncio
@@ -196,3 +196,27 @@ async def test_the_signed_messages_that_amazon_publishes(number: int) -> None:
     other = json.dumps(message | {"Message": "Hello!"}).encode()
     with pytest.raises(Forged, match="signature does not hold"):
         await Sns(fetch).notification(other, message["TopicArn"], at)
+
+
+@pytest.mark.parametrize("stamp", ["1403645220", 1403645220])
+async def test_the_signature_that_mailgun_publishes(stamp: str | int) -> None:
+    signature = {
+        "timestamp": stamp,
+        "token": "5egbgr1vjgqxtrnp65xfznchgdccwh5d6i09vijqi3whgowmn6",
+        "signature": "9cfc5c41582e51246e73c88d34db3af0a3a2692a76fbab81492842f000256d33",
+    }
+    url = "mailgun://key@/mg.example.com?webhook_key=key-3ax6xnjp29jd6fds4gc373sgvjxteol0"
+    at, body = datetime.fromtimestamp(1403645220, UTC), {"signature": signature, "event-data": {"event": "delivered"}}
+    [report] = await mailgun.read_webhook(url, signed.hook(json.dumps(body).encode(), at=at))
+    assert report.kind is K.DELIVERED
+    other = body | {"signature": signature | {"token": "owyldpe6nxhmrn78epljl6bj0orrki1u3d2v5e6cnlmmuox8jr"}}
+    with pytest.raises(Forged):
+        await mailgun.read_webhook(url, signed.hook(json.dumps(other).encode(), at=at))
+
+
+async def test_the_digest_of_a_callback_of_unisender_go() -> None:
+    url, body = "unisender-go://api_key@", b'{"auth":"8c64386327f53722434f44021a7a0d40","key":"value"}'
+    with pytest.raises(InvalidInput, match="events_by_user"):  # its digest holds, and it is no callback
+        await unisender.read_webhook(url, signed.hook(body))
+    with pytest.raises(Forged):
+        await unisender.read_webhook(url, signed.hook(body.replace(b'"value"', b' "value"')))
