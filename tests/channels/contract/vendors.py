@@ -10,8 +10,8 @@ from typing import Any
 from unittest.mock import patch
 from uuid import UUID
 
-from channels.email import ses
-from channels.email.sns import Sns
+from channels.email.vendors import ses
+from channels.email.vendors.sns import Sns
 from channels.provider import Hook, ReportKind
 from studio.stack.process import free_port
 from tests.channels.contract.adapter import Adapter, Hooks, Mood, Server, Serving, unreachable

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from channels.email import mailgun, postmark, sendgrid, ses, unisender
-from channels.email.sns import Sns
+from channels.email.vendors import mailgun, postmark, sendgrid, ses, unisender
+from channels.email.vendors.sns import Sns
 from channels.provider import Forged, Report, ReportKind
 from channels.registry import SCHEMES
 from core.errors import InvalidInput

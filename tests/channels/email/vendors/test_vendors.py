@@ -10,8 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from channels.email.answers import Answer
-from channels.email.vendor import Call, VendorProvider
+from channels.email.vendors.answers import Answer
+from channels.email.vendors.vendor import Call, VendorProvider
 from channels.provider import Attachment, EmailProvider, Letter, Outcome
 from channels.registry import SCHEMES, scheme_of
 from core.errors import InvalidInput, Misconfigured, Unavailable
@@ -325,7 +325,7 @@ def test_requests_to_amazon_are_signed_as_botocore_signs_them() -> None:
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
 
-    from channels.email.sigv4 import signed
+    from channels.email.vendors.sigv4 import signed
 
     url, body = "https://email.eu-west-1.amazonaws.com/v2/email/outbound-emails", b'{"a": 1}'
     theirs = AWSRequest("POST", url, {"Content-Type": "application/json"}, body)

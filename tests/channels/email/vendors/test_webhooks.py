@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from channels.email import mailgun, postmark, sendgrid, ses, unisender
-from channels.email.sns import Sns
+from channels.email.vendors import mailgun, postmark, sendgrid, ses, unisender
+from channels.email.vendors.sns import Sns
 from channels.provider import Forged, Hook, Report, ReportKind
 from core.errors import InvalidInput
 

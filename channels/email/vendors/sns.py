@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
-from channels.email.answers import moment
+from channels.email.vendors.answers import moment
 from channels.provider import Forged
 from core.errors import InvalidInput, Unavailable
 
