@@ -23,10 +23,7 @@ from channels.email.vendors.sns import Sns
 from channels.provider import Forged, Report, ReportKind
 from channels.registry import SCHEMES
 from core.errors import InvalidInput
-from tests.channels.email.vendors import test_webhooks as signed
-from tests.channels.email.vendors.test_webhooks import amazon
-
-__all__ = ["amazon"]
+from tests.channels.email.vendors import signed
 
 K = ReportKind
 _FOLDER = Path(__file__).parent / "payloads"
@@ -49,7 +46,7 @@ def ours(reports: list[Report]) -> list[ReportKind]:
 
 
 async def test_sendgrid() -> None:
-    reports = await sendgrid.read_webhook(signed.SENDGRID, signed._by_sendgrid(payload("sendgrid")))
+    reports = await sendgrid.read_webhook(signed.SENDGRID, signed.by_sendgrid(payload("sendgrid")))
     assert ours(reports) == [
         K.DEFERRED, K.DELIVERED, K.BOUNCED, K.SOFT_BOUNCED, K.SOFT_BOUNCED, K.OPENED, K.OPENED, K.CLICKED,
         K.COMPLAINED, K.UNSUBSCRIBED, K.UNSUBSCRIBED, K.UNKNOWN,
@@ -69,7 +66,7 @@ async def test_postmark() -> None:
 async def test_mailgun() -> None:
     reports = []
     for event in payload("mailgun"):
-        reports += await mailgun.read_webhook(signed.MAILGUN, signed._by_mailgun(event))
+        reports += await mailgun.read_webhook(signed.MAILGUN, signed.by_mailgun(event))
     assert ours(reports) == [
         K.DELIVERED, K.DEFERRED, K.BOUNCED, K.BOUNCED, K.SOFT_BOUNCED, K.OPENED, K.OPENED, K.CLICKED, K.UNSUBSCRIBED,
         K.COMPLAINED,
@@ -81,7 +78,7 @@ async def test_mailgun() -> None:
 async def test_ses() -> None:
     reports = []
     for number, event in enumerate(payload("ses")):
-        hook = signed._by_sns(json.dumps(event), MessageId=str(number), Subject="Amazon SES Email Event Notification")
+        hook = signed.by_sns(json.dumps(event), MessageId=str(number), Subject="Amazon SES Email Event Notification")
         reports += await ses.read_webhook(signed.SES, hook)
     assert ours(reports) == [
         K.DELIVERED, K.BOUNCED, K.SOFT_BOUNCED, K.COMPLAINED, K.DEFERRED, K.SOFT_BOUNCED, K.SOFT_BOUNCED, K.OPENED,
@@ -91,7 +88,7 @@ async def test_ses() -> None:
 
 async def test_unisender_go() -> None:
     events = [event for user in payload("unisender-go") for event in user["events"]]
-    reports = await unisender.read_webhook(signed.UNISENDER, signed._by_unisender(events))
+    reports = await unisender.read_webhook(signed.UNISENDER, signed.by_unisender(events))
     assert ours(reports[:-1]) == [
         K.DELIVERED, K.DEFERRED, K.BOUNCED, K.SOFT_BOUNCED, K.OPENED, K.CLICKED, K.UNSUBSCRIBED, K.COMPLAINED,
         K.UNKNOWN,
@@ -131,15 +128,15 @@ def test_whatever_stands_in_a_place_it_is_read_or_refused(vendor: str, odd: Any,
     body = json.dumps(bad)
     match vendor:
         case "sendgrid":
-            url, hook = signed.SENDGRID, signed._by_sendgrid(bad)
+            url, hook = signed.SENDGRID, signed.by_sendgrid(bad)
         case "postmark":
             url, hook = signed.POSTMARK, signed.hook(body.encode(), signed.BASIC)
         case "mailgun":
-            url, hook = signed.MAILGUN, signed._by_mailgun(bad)
+            url, hook = signed.MAILGUN, signed.by_mailgun(bad)
         case "ses":
-            url, hook = signed.SES, signed._by_sns(body)
+            url, hook = signed.SES, signed.by_sns(body)
         case _:
-            url, hook = signed.UNISENDER, signed._by_unisender([bad])
+            url, hook = signed.UNISENDER, signed.by_unisender([bad])
     with patch.object(ses, "sns", amazon):
         try:
             reports = asyncio.run(read_all(read(url, hook)))
