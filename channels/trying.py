@@ -212,7 +212,7 @@ class _Wording:
     async def parts(self, connection: AsyncConnection, contacts: Sequence[int]) -> dict[int, int | None]:
         """Of each contact's message; None where its text lacks a value."""
         values = await previews.values_of(connection, contacts)
-        return {one: self._of_one(values[one]) for one in contacts}
+        return {one: self._of_one(values[one]) for one in contacts if one in values}  # erased meanwhile
 
     def _of_one(self, contact: Mapping[str, Any]) -> int | None:
         content = render(self.template, scopes(contact, self.event, self.journey) | self.links)
