@@ -182,7 +182,7 @@ def render_template(
     """Show a contact's letter without sending it."""
 
     async def work() -> previews.Preview:
-        properties = _object(event)
+        properties = previews.event_of(event)
         async with cli.connected() as database, database.begin() as connection:
             return await previews.preview(connection, cli.load_settings(), name, contact, properties)
 
@@ -208,13 +208,6 @@ def _pairs(given: list[str] | None) -> dict[str, str]:
     if "" in pairs or not all(pairs.values()):
         raise InvalidInput(Problem("a setting is no name=value", "write it like --setting per_second=50"))
     return pairs
-
-
-def _object(given: str) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(given, type=dict[str, Any])
-    except msgspec.MsgspecError as error:
-        raise InvalidInput(Problem(f"--event is no JSON object: {error}", "write it like '{\"total\": 12}'")) from error
 
 
 def _read(file: Path) -> bytes:

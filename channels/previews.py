@@ -1,10 +1,12 @@
 """Letters to look at: rendered for a real contact, with links that lead nowhere, and never sent."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,6 +17,17 @@ from contacts import identities
 from core.errors import InvalidInput, NotFound, Problem
 from core.schema.contacts import IDENTITY_KINDS
 from core.settings import Settings
+
+NO_JOURNEY = {"name": "preview", "title": "Preview"}
+"""What stands for the journey in a letter that belongs to none."""
+_CONTACTS = text(
+    "select c.id, c.language, c.time_zone, c.tags, c.attributes, o.name as company from contact c "
+    "left join company o on o.id = c.company_id where c.id = any(:ids)"
+)
+_IDENTITIES = text(
+    "select distinct on (contact_id, kind) contact_id, kind, value from identity where contact_id = any(:ids) "
+    "order by contact_id, kind, created_at, value"
+)
 
 
 @dataclass(frozen=True)
@@ -43,37 +56,41 @@ async def preview(
         InvalidInput: the letter cannot be rendered; says which value is missing.
     """
     found = await templates.find(connection, template)
-    values = await _contact(connection, contact)
-    # No row of the ledger has this id, so whoever follows the links changes nothing.
-    links = Links(settings).context(UUID(int=0), datetime(2000, 1, 1, tzinfo=UTC))
-    journey = {"name": "preview", "title": "Preview"}
-    letter = render(Compiled(found.compiled), scopes(values, event, journey) | links)
+    number = await _number(connection, contact)
+    values = (await values_of(connection, [number])).get(number)
+    if values is None:
+        raise NotFound(f"there is no contact {contact}")
+    letter = render(Compiled(found.compiled), scopes(values, event, NO_JOURNEY) | dead_links(settings))
     if isinstance(letter, Skip):
         raise InvalidInput(Problem(f"this contact would get no message: {letter}", "give the value a default"))
     return Preview(letter.subject, letter.html, letter.text)
 
 
-async def _contact(connection: AsyncConnection, given: str) -> dict[str, Any]:
-    number = await _number(connection, given)
-    rows = await connection.execute(
-        text(
-            "select c.id, c.language, c.time_zone, c.tags, c.attributes, o.name as company from contact c "
-            "left join company o on o.id = c.company_id where c.id = :id"
-        ),
-        {"id": number},
-    )
-    row = rows.mappings().one_or_none()
-    if row is None:
-        raise NotFound(f"there is no contact {given}")
-    known = await connection.execute(
-        text(
-            "select distinct on (kind) kind, value from identity where contact_id = :id "
-            "order by kind, created_at, value"
-        ),
-        {"id": number},
-    )
-    own = {name: row[name] for name in ("id", "language", "time_zone", "tags", "company")}
-    return {**row["attributes"], **{row.kind: row.value for row in known}, **own}
+def event_of(given: str) -> dict[str, Any]:
+    """Properties of an entry event as they are typed, a JSON object. Raises InvalidInput."""
+    try:
+        return msgspec.json.decode(given, type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise InvalidInput(Problem(f"--event is no JSON object: {error}", "write it like '{\"total\": 12}'")) from error
+
+
+def dead_links(settings: Settings) -> dict[str, Any]:
+    """The links of no message, as long as those of one: no row of the ledger has this id, so whoever follows them
+    changes nothing."""
+    return Links(settings).context(UUID(int=0), datetime(2000, 1, 1, tzinfo=UTC))
+
+
+async def values_of(connection: AsyncConnection, contacts: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """What templates find of each contact, as it is now; contacts that do not exist are left out."""
+    known: dict[int, dict[str, Any]] = {}
+    for row in await connection.execute(_IDENTITIES, {"ids": list(contacts)}):
+        known.setdefault(row.contact_id, {})[row.kind] = row.value
+    rows = await connection.execute(_CONTACTS, {"ids": list(contacts)})
+    return {row["id"]: {**row["attributes"], **known.get(row["id"], {}), **_own(row)} for row in rows.mappings()}
+
+
+def _own(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("id", "language", "time_zone", "tags", "company")}
 
 
 async def _number(connection: AsyncConnection, given: str) -> int:

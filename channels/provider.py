@@ -99,7 +99,8 @@ class Message(Protocol):
 
     @property
     def parts(self) -> int:
-        """How many it counts for at the provider, in limits and on the bill; a long SMS is several."""
+        """How many it counts for at the provider, in limits and on the bill; a long SMS is several, as `channels.parts`
+        counts them."""
         ...
 
 

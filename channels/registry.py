@@ -77,7 +77,7 @@ def _vendor(module: str, opener: str) -> Opener:
     """A vendor's adapter, loaded when it is opened."""
 
     def opened(url: str, settings: Settings) -> EmailProvider:
-        made: EmailProvider = getattr(import_module(f"channels.email.{module}"), opener)(url, settings)
+        made: EmailProvider = getattr(import_module(f"channels.email.vendors.{module}"), opener)(url, settings)
         return made
 
     return opened
@@ -87,14 +87,14 @@ def _webhook(module: str) -> ReportParser:
     """A vendor's reader of webhooks, loaded when one comes."""
 
     async def read(url: str, hook: Hook) -> list[Report]:
-        reports: list[Report] = await import_module(f"channels.email.{module}").read_webhook(url, hook)
+        reports: list[Report] = await import_module(f"channels.email.vendors.{module}").read_webhook(url, hook)
         return reports
 
     return read
 
 
 def _mailgun_token(hook: Hook) -> str:
-    from channels.email.mailgun import token_of  # noqa: PLC0415
+    from channels.email.vendors.mailgun import token_of  # noqa: PLC0415
 
     return token_of(hook)
 

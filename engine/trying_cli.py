@@ -1,13 +1,13 @@
 """`kaskad route try`: a dry run of policy and routing for a segment or a contact."""
 
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from channels import Budget, templates, trying
+from channels import Budget, previews, templates, trying
 from contacts import profiles
 from core import cli
 from core.clock import now
@@ -30,18 +30,27 @@ def try_(
     step: Annotated[str | None, typer.Option(help="The step; not needed where only one sends.")] = None,
     template: Annotated[str | None, typer.Option(help="Try this template, with its sender.")] = None,
     purpose: Annotated[str | None, typer.Option(help="What the messages are for; marketing if nothing says.")] = None,
+    event: Annotated[str, typer.Option(help="Properties of an entry event, as a JSON object, for a text.")] = "{}",
     each: Annotated[bool, typer.Option("--each", help="Contact by contact.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, contact by contact.")] = False,
 ) -> None:
-    """Show which provider contacts would get now and what it costs, or why they would get nothing."""
-    asked = _Asked(channel, journey, step, template, purpose)
+    """Show which provider contacts would get now, in how many parts and at what cost, or why they would get nothing."""
+    asked = _Asked(channel, journey, step, template, purpose, event)
     rows, summary = cli.run(_try(asked, segment, contact, keep=each or json or contact is not None))
     if json:
         cli.output({"summary": summary, "contacts": rows}, json=True)
     elif each or contact is not None:
-        cli.output(rows, json=False, empty="Nobody is in it.")
+        cli.output([_shown(row) for row in rows], json=False, empty="Nobody is in it.")
     else:
-        cli.output(summary, json=False, empty="Nobody is in it.")
+        cli.output([_shown(row) for row in summary], json=False, empty="Nobody is in it.")
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A row for people: the cost with its currency in one cell, and whether it is of one part only."""
+    per = trying.PER_PART if row["priced"] == trying.PER_PART else ""
+    cost = None if row["cost"] is None else f"{row['cost'].normalize():f} {row['currency']} {per}".strip()
+    told = {name: value for name, value in row.items() if name not in ("price", "currency", "priced")}
+    return told | {"cost": cost or per or None}
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,7 @@ class _Asked:
     step: str | None
     template: str | None
     purpose: str | None
+    event: str
 
 
 async def _try(
@@ -62,7 +72,7 @@ async def _try(
         raise InvalidInput(Problem("for whom?", "give --segment NAME or --contact NUMBER"))
     summary, rows = trying.Summary(), []
     async with cli.connected() as database, database.begin() as connection:
-        trial = await _trial(connection, asked)
+        trial = replace(await _trial(connection, asked), event=previews.event_of(asked.event))
         run = await trying.Run.begin(connection, cli.load_settings(), trial, now())
         async for ids in _pages(connection, segment, contact):
             tried = await run.page(connection, ids)

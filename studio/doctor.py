@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from sqlalchemy import text
 
 from channels import providers
+from channels.email import inbound
 from core import migrate, running, temporal
 from core.clock import now
 from core.database import Database
@@ -63,6 +64,7 @@ async def examine(settings: Settings) -> list[Finding]:
         *await _temporal(settings),
         *_roles(settings),
         *_addresses(settings),
+        *await _mailbox(settings),
     ]
 
 
@@ -240,6 +242,18 @@ def _addresses(settings: Settings) -> Iterator[Finding]:
         yield Finding("public address", Verdict.DOUBTFUL, settings.public_url, mend)
     else:
         yield Finding("public address", Verdict.GOOD, settings.public_url)
+
+
+async def _mailbox(settings: Settings) -> list[Finding]:
+    """Sign in to the mailbox that bounces and replies come to, where there is one."""
+    if settings.inbound_mailbox is None:
+        return []
+    try:
+        url = inbound.MailboxUrl.of(settings.inbound_mailbox.get_secret_value())
+        await asyncio.to_thread(inbound.check, url)
+    except KaskadError as error:
+        return [Finding("mailbox", Verdict.BROKEN, str(error), "mend KASKAD_INBOUND_MAILBOX, or the mailbox")]
+    return [Finding("mailbox", Verdict.GOOD, str(url))]
 
 
 async def _providers(database: Database, settings: Settings) -> list[Finding]:

@@ -1,7 +1,6 @@
 """Commands about email: `kaskad email …`."""
 
 import asyncio
-import os
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.markup import escape
 
 from channels import compilation
 from channels.email import checking, dkim, domains
-from core import cli
+from core import cli, files
 from core.errors import Conflict, InvalidInput, Unavailable
 
 _LETTER_LIMIT = 30_000_000
@@ -113,13 +112,8 @@ def _checked(domain: str, selector: str, algorithm: str) -> dkim.DkimSettings:
 
 
 def _write(path: Path, pem: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        raise Conflict(f"{path} exists; a new key gets a new selector, so that letters under way stay valid") from None
-    with os.fdopen(handle, "wb") as file:
-        file.write(pem)
+    if files.kept(path, lambda: pem, at_least=0) != pem:
+        raise Conflict(f"{path} exists; a new key gets a new selector, so that letters under way stay valid")
 
 
 def _explain(row: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from channels import providers, templates
+from channels import providers, registry, templates
 from core.clock import now
 from core.errors import InvalidInput
 from journeys import store as journeys
@@ -158,11 +158,17 @@ async def test_a_dry_run_says_who_would_carry_what_and_why_not(two: World, tmp_p
         await store.add_members(connection, "readers", contacts)
     tried = await done("route", "try", "--segment", "readers", "--channel", "email")
     assert tried["summary"] == [
-        {"provider": "main", "reason": None, "messages": 2, "cost": "0.020000", "currency": "EUR", "without_price": 0},
-        {"provider": "second", "reason": None, "messages": 1, "cost": None, "currency": None, "without_price": 1},
         {
-            "provider": None, "reason": "no_consent", "messages": 2, "cost": None, "currency": None,
-            "without_price": 0,
+            "provider": "main", "reason": None, "messages": 2, "parts": 2, "cost": "0.020000", "currency": "EUR",
+            "priced": "whole", "without_price": 0,
+        },
+        {
+            "provider": "second", "reason": None, "messages": 1, "parts": 1, "cost": None, "currency": None,
+            "priced": "whole", "without_price": 1,
+        },
+        {
+            "provider": None, "reason": "no_consent", "messages": 2, "parts": None, "cost": None, "currency": None,
+            "priced": None, "without_price": 0,
         },
     ]  # fmt: skip
     assert [one["provider"] for one in tried["contacts"]] == ["second", "main", "main", None, None]
@@ -172,7 +178,36 @@ async def test_a_dry_run_says_who_would_carry_what_and_why_not(two: World, tmp_p
     assert await two.run("select from message") == []
     assert "for whom?" in await refused("route", "try", "--channel", "email")
     assert "what is to be sent?" in await refused("route", "try", "--contact", "1")
+    assert "--event is no JSON object" in await refused(
+        "route", "try", "--contact", "1", "--channel", "email", "--event", "x"
+    )
     assert "there is no channel pigeon" in await refused("route", "try", "--contact", "1", "--channel", "pigeon")
+
+
+async def test_a_dry_run_of_texts_says_parts_and_price(
+    two: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry.SCHEMES, "texts", registry.Scheme("sms", lambda _url, _settings: Recorder()))
+    monkeypatch.setenv("COLUMNS", "200")
+    async with two.database.begin() as connection:
+        await providers.add(connection, two.settings, "texts", "texts://")
+    file = tmp_path / "prices.csv"
+    file.write_text("provider,amount,currency\ntexts,0.10,EUR\n")
+    await done("price", "import", str(file))
+    await two.enroll(1)
+    [row] = await two.run("select contact_id from enrollment")
+    await two.run("insert into identity (kind, value, contact_id) values ('phone', '+4917010000', :id)", id=row[0])
+    source = "---\ntemplate: text\nchannel: sms\npurpose: transactional\n---\n{{ event.words }}\n"
+    async with two.database.begin() as connection:
+        await templates.publish(connection, source, "text.txt")
+    words = ("route", "try", "--contact", str(row[0]), "--template", "text")
+    said = ("--event", json.dumps({"words": "x" * 161}))
+    [one] = (await done(*words, *said))["contacts"]
+    assert (one["parts"], one["price"], one["cost"], one["priced"]) == (2, "0.100000", "0.200000", "whole")
+    assert "│ 2     │ 0.2 EUR │" in (await kaskad(*words, *said)).output
+    [one] = (await done(*words))["contacts"]
+    assert (one["parts"], one["cost"], one["priced"]) == (None, "0.100000", "per part")
+    assert "│ –     │ 0.1 EUR per part │" in (await kaskad(*words)).output
 
 
 async def test_a_dry_run_takes_a_journeys_step_with_its_limits(two: World) -> None:

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
+import pytest_asyncio
 
-from channels import Budget, Item, Rules, providers, senders, spending, tariffs, templates, trying
+from channels import Budget, Item, Rules, providers, registry, senders, spending, tariffs, templates, trying
 from core.errors import InvalidInput
 from core.ids import derived_uuid
 from tests.channels.world import LETTER, Recorder, World
@@ -108,3 +109,68 @@ async def test_a_webhook_is_tried_by_its_template(world: World, at: datetime) ->
     assert (found.provider, found.reason) == ("calls", None)
     with pytest.raises(InvalidInput, match="stands in its template"):
         await tried(world, items, at, trying.Trial("webhook"))
+
+
+SMS = """---
+template: text
+channel: sms
+---
+Hello {{ contact.first_name }}, {{ event.total | default('nothing') }} is in your cart: {{ contact.phone }}
+"""
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def texts(world: World, monkeypatch: pytest.MonkeyPatch) -> list[Item]:
+    """Three contacts in a world that sends texts at 0.1 EUR: the text of the second takes two parts, the one of the
+    third lacks a value."""
+    monkeypatch.setitem(registry.SCHEMES, "texts", registry.Scheme("sms", lambda _url, _settings: Recorder()))
+    await world.run("insert into attribute (name, type) values ('first_name', 'text')")
+    async with world.database.begin() as connection:
+        await providers.add(connection, world.settings, "texts", "texts://")
+        await templates.publish(connection, SMS, "text.txt")
+        await tariffs.import_prices(connection, [(1, tariffs.NewPrice("texts", Decimal("0.1"), "EUR"))], "prices.csv")
+    items = [item for name in ("Anna", "Аннушка-" * 6) for item in await world.enroll(1, first_name=name)]
+    items += await world.enroll(1)
+    await world.run(
+        "insert into consent (contact_id, channel, purpose, granted) "
+        "select contact_id, 'sms', 'marketing', true from enrollment"
+    )
+    await world.run(
+        "insert into identity (kind, value, contact_id) select 'phone', '+4917010000' || row_number() over (), "
+        "contact_id from enrollment"
+    )
+    return items
+
+
+def priced(one: trying.Tried) -> tuple[int | None, Decimal | None, str | None]:
+    return one.parts, one.cost, one.priced
+
+
+async def test_texts_cost_as_many_parts_as_they_take(world: World, texts: list[Item], at: datetime) -> None:
+    trial = trying.Trial("sms", "marketing", "text")
+    found = await tried(world, texts, at, trial)
+    assert [priced(one) for one in found] == [
+        (1, Decimal("0.1"), "whole"), (2, Decimal("0.2"), "whole"), (None, Decimal("0.1"), "per part"),
+    ]  # fmt: skip
+    assert {one.price for one in found} == {Decimal("0.1")}
+    summary = trying.Summary()
+    summary.add(found)
+    assert [(row["messages"], row["parts"], row["cost"], row["priced"]) for row in summary.rows()] == [
+        (2, 3, Decimal("0.3"), "whole"), (1, None, Decimal("0.1"), "per part"),
+    ]  # fmt: skip
+    long = replace(trial, event={"total": "x" * 150})
+    assert (await tried(world, texts[:1], at, long))[0].parts == 2
+    unsaid = await tried(world, texts, at, trying.Trial("sms"))
+    assert [priced(one) for one in unsaid] == [(None, Decimal("0.1"), "per part")] * 3
+
+
+async def test_a_budget_pays_for_all_parts(world: World, texts: list[Item], at: datetime) -> None:
+    [row] = await world.run("select journey_id from journey_version")
+    trial = trying.Trial("sms", "marketing", "text", budget=Budget(row.journey_id, "0.35"))
+    found = await tried(world, [texts[1]] * 3, at, trial)
+    assert [one.reason for one in found] == [None, None, "over_budget"]
+
+
+async def test_a_letter_is_one_part(world: World, at: datetime) -> None:
+    [found] = await tried(world, await world.enroll(1), at, trying.Trial("email"))
+    assert priced(found) == (1, None, "whole")

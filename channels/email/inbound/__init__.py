@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 
 from channels.email.inbound.letters import Incoming
-from channels.email.inbound.mailbox import MailboxUrl
+from channels.email.inbound.mailbox import MailboxUrl, check
 from channels.email.inbound.polling import Poller
 from channels.email.inbound.server import serving
 from channels.email.inbound.taking import Inbox
@@ -14,7 +14,7 @@ from core.database import Database
 from core.periodic import repeating
 from core.settings import Settings
 
-__all__ = ["Inbox", "Incoming", "MailboxUrl", "Poller", "receiving_mail", "serving"]
+__all__ = ["Inbox", "Incoming", "MailboxUrl", "Poller", "check", "receiving_mail", "serving"]
 _log = structlog.get_logger()
 
 

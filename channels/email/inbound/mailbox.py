@@ -145,6 +145,12 @@ def opened(url: MailboxUrl) -> Iterator[Session]:
             session.close()
 
 
+def check(url: MailboxUrl) -> None:
+    """See whether the mailbox can be read. Blocks: call it in a thread. Raises as `opened` does."""
+    with opened(url):
+        pass
+
+
 @contextmanager
 def _in_our_words(url: MailboxUrl) -> Iterator[None]:
     try:
@@ -253,14 +259,24 @@ class _Pop:
                 self._box.stls(url.tls())
             self._box.user(url.user)
             self._box.pass_(url.password.get_secret_value())
+            self._names = self._named(url)
         except BaseException:
             with suppress(OSError):  # see above
                 self._box.close()
             raise
 
+    def _named(self, url: MailboxUrl) -> dict[str, str]:
+        """The letters' names by their numbers. Without UIDL (RFC 1939 leaves it to the server) one that cannot be taken
+        would have no name to be passed over by, and hold up all that come after it."""
+        try:
+            return _listed(self._box.uidl()[1])
+        except poplib.error_proto as error:
+            mend = "read the mailbox by IMAP, or let its mail be forwarded to one whose server has it"
+            raise Misconfigured(f"{url}: the server has no UIDL ({error}); {mend}") from error
+
     def letters(self, size_limit: int, passed_over: Collection[str]) -> Iterator[Found]:
         """The oldest letters."""
-        sizes, names = _listed(self._box.list()[1]), _listed(self._box.uidl()[1])
+        sizes, names = _listed(self._box.list()[1]), self._names
         waiting = [number for number in sizes if number in names and names[number] not in passed_over]
         for number in waiting[:BATCH]:
             name, whole = names[number], int(sizes[number]) <= size_limit

@@ -10,12 +10,12 @@ from typing import Any
 from unittest.mock import patch
 from uuid import UUID
 
-from channels.email import ses
-from channels.email.sns import Sns
+from channels.email.vendors import ses
+from channels.email.vendors.sns import Sns
 from channels.provider import Hook, ReportKind
 from studio.stack.process import free_port
 from tests.channels.contract.adapter import Adapter, Hooks, Mood, Server, Serving, unreachable
-from tests.channels.email.vendors import test_webhooks as signed
+from tests.channels.email.vendors import signed
 from tests.channels.email.vendors.peer import DROP, GARBAGE, HALF, HANG, Peer, Request, Said, serving
 from tests.channels.email.vendors.test_vendors import CASES, Case
 
@@ -57,33 +57,33 @@ def _serve(case: Case) -> Callable[[Mood], AbstractAsyncContextManager[Server]]:
 
 
 def _sendgrid(word: str, message: UUID, event: str) -> Hook:
-    return signed._by_sendgrid(
-        [signed._sendgrid(word, status="5.1.1") | {"kaskad": str(message), "sg_event_id": event}]
+    return signed.by_sendgrid(
+        [signed.sendgrid_event(word, status="5.1.1") | {"kaskad": str(message), "sg_event_id": event}]
     )
 
 
 def _postmark(word: str, message: UUID, event: str) -> Hook:
-    told = signed._postmark(word, ID=event, Type="HardBounce") | {"Metadata": {"kaskad": str(message)}}
+    told = signed.postmark_event(word, ID=event, Type="HardBounce") | {"Metadata": {"kaskad": str(message)}}
     return signed.hook(json.dumps(told).encode(), signed.BASIC)
 
 
 def _mailgun(word: str, message: UUID, event: str) -> Hook:
     more: dict[str, Any] = {"severity": "permanent", "delivery-status": {"code": 550, "enhanced-code": "5.1.1"}}
-    told = signed._mailgun(word, **more) | {"id": event, "user-variables": {"kaskad": str(message)}}
-    return signed._by_mailgun(told)
+    told = signed.mailgun_event(word, **more) | {"id": event, "user-variables": {"kaskad": str(message)}}
+    return signed.by_mailgun(told)
 
 
 def _unisender(word: str, message: UUID, event: str) -> Hook:
-    told = signed._unisender(word, "err_user_unknown")
+    told = signed.unisender_event(word, "err_user_unknown")
     told["event_data"] |= {"metadata": {"kaskad": str(message)}, "job_id": event}
-    return signed._by_unisender([told])
+    return signed.by_unisender([told])
 
 
 def _ses(word: str, message: UUID, event: str) -> Hook:
-    bounced = signed._bounced("Permanent", "General", "5.1.1", "smtp; 550") | {"feedbackId": event}
+    bounced = signed.ses_bounce("Permanent", "General", "5.1.1", "smtp; 550") | {"feedbackId": event}
     body = {"bounce": bounced} if word == "Bounce" else {}
-    told = signed._ses(word, **body).replace(str(signed.NUMBER), str(message)).replace("EXAMPLE7c191be45", event)
-    return signed._by_sns(told, MessageId=event)
+    told = signed.ses_event(word, **body).replace(str(signed.NUMBER), str(message)).replace("EXAMPLE7c191be45", event)
+    return signed.by_sns(told, MessageId=event)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.channels.email.servers import certificate
 from tests.peers import needs_peer
@@ -181,3 +182,30 @@ async def _answering(server: asyncio.subprocess.Process, ports: list[int]) -> No
             break
         else:
             raise _Silent
+
+
+@asynccontextmanager
+async def without(command: bytes, url: str) -> AsyncIterator[str]:
+    """The same server as one that does not know a command; gives its URL."""
+    host, port = "127.0.0.1", urlsplit(url).port
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, ours = await asyncio.open_connection(host, port)
+        back = asyncio.create_task(_copy(theirs, writer))
+        while line := await reader.readline():
+            if line.upper().startswith(command):
+                writer.write(b"-ERR Unknown command.\r\n")
+            else:
+                ours.write(line)
+        ours.close()
+        await back
+        writer.close()
+
+    server = await asyncio.start_server(relay, host, 0)
+    async with server:
+        yield url.replace(f":{port}", f":{server.sockets[0].getsockname()[1]}")
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(4096):
+        writer.write(data)

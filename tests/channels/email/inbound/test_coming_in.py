@@ -21,8 +21,9 @@ from core.clock import now
 from core.errors import InvalidInput, Misconfigured, Unavailable
 from core.ids import message_id
 from core.schema.messages import MessageState
+from studio import doctor
 from tests.channels.email.inbound import samples
-from tests.channels.email.inbound.dovecot import Dovecot, dovecot
+from tests.channels.email.inbound.dovecot import Dovecot, dovecot, without
 from tests.channels.email.servers import certificate
 from tests.channels.world import LETTER, World
 
@@ -378,6 +379,22 @@ async def test_a_mailbox_that_cannot_be_read_says_why(world: World, box: Dovecot
             with pytest.raises(error, match=words):
                 await poller.look()
             poller.close()
+
+
+async def test_a_mailbox_whose_letters_have_no_names_is_refused(world: World, box: Dovecot) -> None:
+    box.put("INBOX", samples.failed("somebody@example.net"))
+    async with without(b"UIDL", box.pop) as url:
+        settings = world.settings.model_copy(update={"inbound_mailbox": SecretStr(url)})
+        [found] = [one for one in await doctor.examine(settings) if one.part == "mailbox"]
+        async with _poller(world, url) as (poller, _):
+            with pytest.raises(Misconfigured, match=r"has no UIDL .*; read the mailbox by IMAP"):
+                await poller.look()
+    assert (found.verdict, box.count("INBOX")) == (doctor.Verdict.BROKEN, 1)
+    assert "has no UIDL" in found.found
+    settings = world.settings.model_copy(update={"inbound_mailbox": SecretStr(box.pop)})
+    [found] = [one for one in await doctor.examine(settings) if one.part == "mailbox"]
+    assert found.verdict is doctor.Verdict.GOOD
+    assert "secret" not in found.found
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 """Webhooks with every field that the vendors document, replayed as they are sent: the files of `payloads`.
 
-Of the signatures, one is known: SendGrid publishes a signed webhook with its public key for the tests of its libraries,
-and it is the last test here. The others publish how they sign and no signed sample whose key is known (Mailgun's HMAC
-key and UniSender Go's API key are secrets, SNS' samples name certificates that are gone) or sign nothing (Postmark); so
-these are signed here by the published rules.
+What can be verified because its key is published is verified in the last tests here: a webhook with the tests of
+SendGrid's libraries, messages of SNS with their certificate in Amazon's SDK for Java, a signature in Mailgun's library
+for PHP, a digest of UniSender Go's kind in django-anymail. UniSender publishes the rule alone, Postmark signs nothing.
+All else is signed here by the published rules.
 """
 
 import asyncio
@@ -18,15 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from channels.email import mailgun, postmark, sendgrid, ses, unisender
-from channels.email.sns import Sns
+from channels.email.vendors import mailgun, postmark, sendgrid, ses, unisender
+from channels.email.vendors.sns import Sns
 from channels.provider import Forged, Report, ReportKind
 from channels.registry import SCHEMES
 from core.errors import InvalidInput
-from tests.channels.email.vendors import test_webhooks as signed
-from tests.channels.email.vendors.test_webhooks import amazon
-
-__all__ = ["amazon"]
+from tests.channels.email.vendors import signed
 
 K = ReportKind
 _FOLDER = Path(__file__).parent / "payloads"
@@ -49,7 +46,7 @@ def ours(reports: list[Report]) -> list[ReportKind]:
 
 
 async def test_sendgrid() -> None:
-    reports = await sendgrid.read_webhook(signed.SENDGRID, signed._by_sendgrid(payload("sendgrid")))
+    reports = await sendgrid.read_webhook(signed.SENDGRID, signed.by_sendgrid(payload("sendgrid")))
     assert ours(reports) == [
         K.DEFERRED, K.DELIVERED, K.BOUNCED, K.SOFT_BOUNCED, K.SOFT_BOUNCED, K.OPENED, K.OPENED, K.CLICKED,
         K.COMPLAINED, K.UNSUBSCRIBED, K.UNSUBSCRIBED, K.UNKNOWN,
@@ -69,7 +66,7 @@ async def test_postmark() -> None:
 async def test_mailgun() -> None:
     reports = []
     for event in payload("mailgun"):
-        reports += await mailgun.read_webhook(signed.MAILGUN, signed._by_mailgun(event))
+        reports += await mailgun.read_webhook(signed.MAILGUN, signed.by_mailgun(event))
     assert ours(reports) == [
         K.DELIVERED, K.DEFERRED, K.BOUNCED, K.BOUNCED, K.SOFT_BOUNCED, K.OPENED, K.OPENED, K.CLICKED, K.UNSUBSCRIBED,
         K.COMPLAINED,
@@ -81,7 +78,7 @@ async def test_mailgun() -> None:
 async def test_ses() -> None:
     reports = []
     for number, event in enumerate(payload("ses")):
-        hook = signed._by_sns(json.dumps(event), MessageId=str(number), Subject="Amazon SES Email Event Notification")
+        hook = signed.by_sns(json.dumps(event), MessageId=str(number), Subject="Amazon SES Email Event Notification")
         reports += await ses.read_webhook(signed.SES, hook)
     assert ours(reports) == [
         K.DELIVERED, K.BOUNCED, K.SOFT_BOUNCED, K.COMPLAINED, K.DEFERRED, K.SOFT_BOUNCED, K.SOFT_BOUNCED, K.OPENED,
@@ -91,9 +88,9 @@ async def test_ses() -> None:
 
 async def test_unisender_go() -> None:
     events = [event for user in payload("unisender-go") for event in user["events"]]
-    reports = await unisender.read_webhook(signed.UNISENDER, signed._by_unisender(events))
+    reports = await unisender.read_webhook(signed.UNISENDER, signed.by_unisender(events))
     assert ours(reports[:-1]) == [
-        K.DELIVERED, K.SOFT_BOUNCED, K.BOUNCED, K.SOFT_BOUNCED, K.OPENED, K.CLICKED, K.UNSUBSCRIBED, K.COMPLAINED,
+        K.DELIVERED, K.DEFERRED, K.BOUNCED, K.SOFT_BOUNCED, K.OPENED, K.CLICKED, K.UNSUBSCRIBED, K.COMPLAINED,
         K.UNKNOWN,
     ]  # fmt: skip
     assert (reports[-1].kind, reports[-1].message_id) == (K.UNKNOWN, None)
@@ -131,15 +128,15 @@ def test_whatever_stands_in_a_place_it_is_read_or_refused(vendor: str, odd: Any,
     body = json.dumps(bad)
     match vendor:
         case "sendgrid":
-            url, hook = signed.SENDGRID, signed._by_sendgrid(bad)
+            url, hook = signed.SENDGRID, signed.by_sendgrid(bad)
         case "postmark":
             url, hook = signed.POSTMARK, signed.hook(body.encode(), signed.BASIC)
         case "mailgun":
-            url, hook = signed.MAILGUN, signed._by_mailgun(bad)
+            url, hook = signed.MAILGUN, signed.by_mailgun(bad)
         case "ses":
-            url, hook = signed.SES, signed._by_sns(body)
+            url, hook = signed.SES, signed.by_sns(body)
         case _:
-            url, hook = signed.UNISENDER, signed._by_unisender([bad])
+            url, hook = signed.UNISENDER, signed.by_unisender([bad])
     with patch.object(ses, "sns", amazon):
         try:
             reports = asyncio.run(read_all(read(url, hook)))
@@ -175,3 +172,48 @@ async def test_the_signed_webhook_that_sendgrid_publishes() -> None:
     assert (report.recipient, report.reason) == ("hello@world.com", "Bounced Address")
     with pytest.raises(Forged):
         await sendgrid.read_webhook(url, signed.hook(body.replace(b"dropped", b"opened"), headers, at))
+
+
+@pytest.mark.parametrize("number", range(5))
+async def test_the_signed_messages_that_amazon_publishes(number: int) -> None:
+    """With and without subject, both versions of the signature, and what is about the subscription itself."""
+    published = payload("sns-signed")
+    message, asked = published["messages"][number], list[str]()
+    at = datetime.fromisoformat(message["Timestamp"])
+
+    async def fetch(url: str) -> bytes:
+        asked.append(url)
+        return str(published["certificate"]).encode()
+
+    said = await Sns(fetch).notification(json.dumps(message).encode(), message["TopicArn"], at)
+    kind = message["Type"]
+    assert said == (message["Message"] if kind == "Notification" else None)
+    confirmed = [message["SubscribeURL"]] if kind == "SubscriptionConfirmation" else []
+    assert asked == [message["SigningCertURL"], *confirmed]
+    other = json.dumps(message | {"Message": "Hello!"}).encode()
+    with pytest.raises(Forged, match="signature does not hold"):
+        await Sns(fetch).notification(other, message["TopicArn"], at)
+
+
+@pytest.mark.parametrize("stamp", ["1403645220", 1403645220])
+async def test_the_signature_that_mailgun_publishes(stamp: str | int) -> None:
+    signature = {
+        "timestamp": stamp,
+        "token": "5egbgr1vjgqxtrnp65xfznchgdccwh5d6i09vijqi3whgowmn6",
+        "signature": "9cfc5c41582e51246e73c88d34db3af0a3a2692a76fbab81492842f000256d33",
+    }
+    url = "mailgun://key@/mg.example.com?webhook_key=key-3ax6xnjp29jd6fds4gc373sgvjxteol0"
+    at, body = datetime.fromtimestamp(1403645220, UTC), {"signature": signature, "event-data": {"event": "delivered"}}
+    [report] = await mailgun.read_webhook(url, signed.hook(json.dumps(body).encode(), at=at))
+    assert report.kind is K.DELIVERED
+    other = body | {"signature": signature | {"token": "owyldpe6nxhmrn78epljl6bj0orrki1u3d2v5e6cnlmmuox8jr"}}
+    with pytest.raises(Forged):
+        await mailgun.read_webhook(url, signed.hook(json.dumps(other).encode(), at=at))
+
+
+async def test_the_digest_of_a_callback_of_unisender_go() -> None:
+    url, body = "unisender-go://api_key@", b'{"auth":"8c64386327f53722434f44021a7a0d40","key":"value"}'
+    with pytest.raises(InvalidInput, match="events_by_user"):  # its digest holds, and it is no callback
+        await unisender.read_webhook(url, signed.hook(body))
+    with pytest.raises(Forged):
+        await unisender.read_webhook(url, signed.hook(body.replace(b'"value"', b' "value"')))

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from channels.email.answers import Answer
-from channels.email.vendor import Call, VendorProvider
+from channels.email.vendors.answers import Answer
+from channels.email.vendors.vendor import Call, VendorProvider
 from channels.provider import Attachment, EmailProvider, Letter, Outcome
 from channels.registry import SCHEMES, scheme_of
 from core.errors import InvalidInput, Misconfigured, Unavailable
@@ -274,6 +274,24 @@ async def test_unisender_go_may_say_what_failed_in_any_form(failed: Any) -> None
     assert receipt.outcome is taken
 
 
+@pytest.mark.parametrize(
+    ("word", "elsewhere"),
+    [
+        ("invalid", False),
+        ("unsubscribed", False),
+        ("complained", False),
+        ("permanent_unavailable", False),
+        ("blocked", False),  # spam traps: nobody else should write there, either
+        ("temporary_unavailable", True),
+    ],
+)
+async def test_whom_unisender_go_does_not_write_to(word: str, elsewhere: bool) -> None:
+    said = {"status": "success", "job_id": "1", "emails": [], "failed_emails": {"anna@example.net": word}}
+    async with _opened(CASES["unisender-go"], lambda _: (200, {}, said)) as (provider, _):
+        [receipt] = await provider.hand_over([LETTER])
+    assert (receipt.outcome, receipt.reason, receipt.elsewhere) == (Outcome.REJECTED, word, elsewhere)
+
+
 async def test_checking_says_what_is_wrong(case: Case) -> None:
     async with _opened(case, lambda _: (200, {}, {})) as (provider, peer):
         await provider.check()
@@ -307,7 +325,7 @@ def test_requests_to_amazon_are_signed_as_botocore_signs_them() -> None:
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
 
-    from channels.email.sigv4 import signed
+    from channels.email.vendors.sigv4 import signed
 
     url, body = "https://email.eu-west-1.amazonaws.com/v2/email/outbound-emails", b'{"a": 1}'
     theirs = AWSRequest("POST", url, {"Content-Type": "application/json"}, body)

@@ -10,10 +10,10 @@ from secrets import token_hex
 from typing import Any
 
 from channels.email import addresses, mime
-from channels.email.answers import METADATA, Answer, mapping, moment, our_id, refusal, text
 from channels.email.inbound.bounces import kind_of
-from channels.email.vendor import Call, VendorProvider
-from channels.email.vendorurl import VendorUrl
+from channels.email.vendors.answers import METADATA, Answer, mapping, moment, our_id, refusal, text
+from channels.email.vendors.url import VendorUrl
+from channels.email.vendors.vendor import Call, VendorProvider
 from channels.provider import Forged, Hook, Letter, Receipt, Report, ReportKind
 from core.errors import InvalidInput, Problem
 from core.settings import Settings
@@ -30,6 +30,16 @@ WORDS = {
     "rejected": ReportKind.SOFT_BOUNCED,
 }
 """By `event`; `failed` is decided by severity and code, `accepted` says nothing new."""
+
+FAILURES = {
+    "suppress-bounce": ReportKind.BOUNCED,
+    "suppress-unsubscribe": ReportKind.SOFT_BOUNCED,
+    "suppress-complaint": ReportKind.SOFT_BOUNCED,
+    "old": ReportKind.SOFT_BOUNCED,
+    "espblock": ReportKind.SOFT_BOUNCED,
+}
+"""By `reason` of a permanent failure: on one of Mailgun's own lists (only the first says that the address is no good),
+tried for too long, blocked. Others (`bounce`, `generic`) leave it to the code and the words."""
 
 
 class Mailgun:
@@ -130,7 +140,8 @@ def _report(event: Any, at: datetime) -> Report:
     word = text(event["event"])
     kind = WORDS.get(word, ReportKind.UNKNOWN)
     status = mapping(event.get("delivery-status"))
-    words = text(status.get("message") or status.get("description") or event.get("reason"))
+    refused = mapping(event.get("reject")).get("reason")
+    words = text(status.get("message") or status.get("description") or refused or event.get("reason"))
     if word == "failed":
         kind = _failure(event, status, words)
     headers = mapping(mapping(event.get("message")).get("headers"))
@@ -148,9 +159,9 @@ def _report(event: Any, at: datetime) -> Report:
 
 
 def _failure(event: Any, status: Any, words: str) -> ReportKind:
-    """`temporary` is tried again by Mailgun; of `permanent` the code and the words say whose fault it is."""
+    """`temporary` is tried again by Mailgun; of `permanent` reason, code and words say whose fault it is."""
     if event.get("severity") == "temporary":
         return ReportKind.DEFERRED
-    if text(event.get("reason")) in ("suppress-bounce", "bounce") and not status.get("enhanced-code"):
-        return ReportKind.BOUNCED if event["reason"] == "suppress-bounce" else kind_of("", words)
-    return kind_of(text(status.get("enhanced-code")), words)
+    if status.get("bounce-type") == "soft":
+        return ReportKind.SOFT_BOUNCED
+    return FAILURES.get(text(event.get("reason"))) or kind_of(text(status.get("enhanced-code")), words)

@@ -10,12 +10,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from channels.email import mime
-from channels.email.answers import METADATA, Answer, items, mapping, moment, our_id, refusal, text
+from channels.email.inbound import complaints
 from channels.email.inbound.bounces import kind_of
-from channels.email.sigv4 import signed
-from channels.email.sns import Sns
-from channels.email.vendor import Call, VendorProvider
-from channels.email.vendorurl import VendorUrl
+from channels.email.vendors.answers import METADATA, Answer, items, mapping, moment, our_id, refusal, text
+from channels.email.vendors.sigv4 import signed
+from channels.email.vendors.sns import Sns
+from channels.email.vendors.url import VendorUrl
+from channels.email.vendors.vendor import Call, VendorProvider
 from channels.provider import Hook, Letter, Outcome, Receipt, Report, ReportKind
 from core.errors import InvalidInput, Problem
 from core.settings import Settings
@@ -151,8 +152,8 @@ def _reports(word: str, event: Any, at: datetime) -> list[Report]:
     if word == "Bounce":
         return [_bounce(body, mapping(one), key, when, number, theirs) for one in items(body.get("bouncedRecipients"))]
     kind = WORDS.get(word, ReportKind.UNKNOWN)
-    if kind is ReportKind.COMPLAINED and body.get("complaintFeedbackType") == "not-spam":
-        kind = ReportKind.UNKNOWN
+    if kind is ReportKind.COMPLAINED and (said := text(body.get("complaintFeedbackType"))):
+        kind = complaints.KINDS.get(said, ReportKind.UNKNOWN)
     if word == "Subscription" and not mapping(body.get("newTopicPreferences")).get("unsubscribeAll"):
         kind = ReportKind.UNKNOWN
     details = {"url": text(body.get("link"), 2000)} if kind is ReportKind.CLICKED else {}

@@ -1,4 +1,9 @@
-"""Amazon SNS, which brings the events of SES: messages signed with a certificate of Amazon's."""
+"""Amazon SNS, which brings the events of SES: messages signed with a certificate of Amazon's.
+
+That it is Amazon's follows from where it lies (a host of SNS in the topic's region, reached by verified HTTPS, under a
+path that is for certificates), from its name and from its dates: what AWS' own library for Java asks. What lies there
+is the certificate alone, without those that lead from it to a root.
+"""
 
 import json
 import re
@@ -15,12 +20,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
-from channels.email.answers import moment
+from channels.email.vendors.answers import moment
 from channels.provider import Forged
 from core.errors import InvalidInput, Unavailable
 
 Fetch = Callable[[str], Awaitable[bytes]]
-_HOST = re.compile(r"sns\.[a-z0-9-]{3,30}\.amazonaws\.com(?:\.cn)?")
+_REGION = re.compile(r"[a-z0-9-]{3,30}")
 _CERTIFICATE = re.compile(r"/SimpleNotificationService-[0-9a-f]{32}\.pem")
 """Where SNS keeps certificates. Its other addresses give back what anybody has put there."""
 _SIGNED = {
@@ -70,27 +75,30 @@ class Sns:
         message = _read(body)
         if not topic or message["TopicArn"] != topic:
             raise Forged(f"a message of the topic {message['TopicArn']!r}; the provider's option `topic` names another")
-        await self._verify(message, received_at)
+        region = _region(topic)
+        await self._verify(message, region, received_at)
         if abs(received_at - moment(message.get("Timestamp"), datetime.min.replace(tzinfo=UTC))) > _OLDEST:
             raise Forged("the message is too old")
         if message["Type"] == "SubscriptionConfirmation":
-            await self._fetch(_of_sns(message["SubscribeURL"]))
+            await self._fetch(_of_sns(message["SubscribeURL"], region))
         return message["Message"] if message["Type"] == "Notification" else None
 
-    async def _verify(self, message: dict[str, str], at: datetime) -> None:
+    async def _verify(self, message: dict[str, str], region: str, at: datetime) -> None:
         hashed = {"1": SHA1, "2": SHA256}.get(message.get("SignatureVersion", ""))
         if hashed is None:
             raise Forged("a signature of a version that is not known")
         lines = [f"{name}\n{message[name]}\n" for name in _SIGNED[message["Type"]] if name in message]
-        key = await self._key(_certificate_url(message.get("SigningCertURL", "")), at)
+        key = await self._key(_certificate_url(message.get("SigningCertURL", ""), region), region, at)
         try:
             signature = b64decode(message.get("Signature", ""), validate=True)
             key.verify(signature, "".join(lines).encode(), padding.PKCS1v15(), hashed())
         except (InvalidSignature, ValueError) as error:
             raise Forged("the message's signature does not hold") from error
 
-    async def _key(self, url: str, at: datetime) -> rsa.RSAPublicKey:
+    async def _key(self, url: str, region: str, at: datetime) -> rsa.RSAPublicKey:
         certificate = await self._certificate(url)
+        if not _signers(region).intersection(_names(certificate)):
+            raise Forged("the certificate is not the one that SNS signs with in the topic's region")
         if not certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc:
             raise Forged("the certificate is not valid at this time")
         key = certificate.public_key()
@@ -110,22 +118,49 @@ class Sns:
         return self._certificates[url]
 
 
-def _certificate_url(url: str) -> str:
+def _region(topic: str) -> str:
+    """`arn:aws:sns:REGION:…`"""
+    region = topic.split(":")[3:4]
+    if not region or not _REGION.fullmatch(region[0]):
+        raise Forged("the provider's option `topic` is no ARN of a topic")
+    return region[0]
+
+
+def _domain(region: str) -> str:
+    return "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+
+
+def _signers(region: str) -> set[str]:
+    """The names that the certificate may have: most regions share one, those that one has to switch on have their own,
+    China and the government too."""
+    own = "us-gov-west-1" if region.startswith("us-gov-") else region
+    return {f"{name}.{_domain(region)}" for name in ("sns", f"sns-signing.{region}", f"sns-{own}")}
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return []
+    return names.get_values_for_type(x509.DNSName)
+
+
+def _certificate_url(url: str, region: str) -> str:
     """The address of a certificate, if Amazon alone can have put one there."""
-    parts = urlsplit(_of_sns(url))
+    parts = urlsplit(_of_sns(url, region))
     if not _CERTIFICATE.fullmatch(parts.path) or parts.query or parts.fragment:
         raise Forged("an address at which SNS keeps no certificate")
     return url
 
 
-def _of_sns(url: str) -> str:
-    """An address, if it is Amazon's."""
+def _of_sns(url: str, region: str) -> str:
+    """An address, if it is SNS' own in the topic's region."""
     try:
         parts = urlsplit(url)
     except ValueError as error:
         raise Forged("an address that cannot be read") from error
-    if parts.scheme != "https" or not _HOST.fullmatch(parts.netloc):
-        raise Forged("an address that is not of SNS")
+    if parts.scheme != "https" or parts.netloc != f"sns.{region}.{_domain(region)}":
+        raise Forged("an address that is not of SNS in the topic's region")
     return url
 
 

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from channels.email import addresses
-from channels.email.answers import METADATA, Answer, items, mapping, moment, our_id, refusal, text
-from channels.email.vendor import Call, VendorProvider
-from channels.email.vendorurl import VendorUrl
+from channels.email.vendors.answers import METADATA, Answer, items, mapping, moment, our_id, refusal, text
+from channels.email.vendors.url import VendorUrl
+from channels.email.vendors.vendor import Call, VendorProvider
 from channels.provider import Forged, Hook, Letter, Outcome, Receipt, Report, ReportKind
 from core.errors import InvalidInput
 from core.settings import Settings
@@ -24,15 +24,17 @@ WORDS = {
     "clicked": ReportKind.CLICKED,
     "unsubscribed": ReportKind.UNSUBSCRIBED,
     "spam": ReportKind.COMPLAINED,
-    "soft_bounced": ReportKind.SOFT_BOUNCED,
+    "soft_bounced": ReportKind.DEFERRED,
     "hard_bounced": ReportKind.BOUNCED,
 }
-"""By `status`; `sent` says nothing new."""
+"""By `status`; `accepted` and `sent` say nothing new. After `soft_bounced` UniSender tries for two days more, and says
+`delivered` or `hard_bounced` at last."""
 _THE_ADDRESS = frozenset(
-    {"", "err_user_unknown", "err_user_inactive", "err_mailbox_discarded", "err_unreachable", "err_domain_inactive"}
+    {"err_user_unknown", "err_user_inactive", "err_mailbox_discarded", "err_unreachable", "skip_dup_unreachable"}
 )
-"""`delivery_status` of hard bounces after which the address is no good; after any other the next letter may arrive."""
-_BAD_ADDRESS = frozenset({"invalid", "permanent_unavailable", "unsubscribed", "complained"})
+"""`delivery_status` of hard bounces after which the address is no good. After any other the next letter may arrive, and
+without one (the webhook's `delivery_info` is off) nobody knows: a full mailbox and spam are hard bounces, too."""
+_BAD_ADDRESS = frozenset({"invalid", "permanent_unavailable", "unsubscribed", "complained", "blocked"})
 _NO_MONEY = frozenset({901, 902, 903, 904, 905, 906})
 
 
@@ -144,10 +146,10 @@ def _report(event: Any, at: datetime) -> Report | None:
     data = mapping(event.get("event_data"))
     word = text(data.get("status"))
     if event.get("event_name") != "transactional_email_status":
-        words = f"{text(event.get('event_name'))} {text(data.get('type'))}".strip()
+        words = f"{text(event.get('event_name'))} {text(data.get('block_type'))}".strip()
         digest = hashlib.sha256(json.dumps(event, sort_keys=True).encode()).hexdigest()
         return Report(ReportKind.UNKNOWN, digest, at, reason=words)
-    if word == "sent":
+    if word in ("accepted", "sent"):
         return None
     told = mapping(data.get("delivery_info"))
     why = text(told.get("delivery_status"))

@@ -11,8 +11,8 @@ import httpx
 import prometheus_client
 import structlog
 
-from channels.email.answers import SOON, Answer, refusal, said
-from channels.email.vendorurl import VendorUrl
+from channels.email.vendors.answers import SOON, Answer, refusal, said
+from channels.email.vendors.url import VendorUrl
 from channels.provider import Letter, Outcome, Receipt
 from core.clock import now
 from core.errors import InvalidInput, Misconfigured, Unavailable

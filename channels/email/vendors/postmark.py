@@ -7,9 +7,9 @@ from base64 import b64decode, b64encode
 from datetime import datetime
 from typing import Any
 
-from channels.email.answers import METADATA, Answer, mapping, moment, our_id, refusal, text
-from channels.email.vendor import Call, VendorProvider
-from channels.email.vendorurl import VendorUrl
+from channels.email.vendors.answers import METADATA, Answer, mapping, moment, our_id, refusal, text
+from channels.email.vendors.url import VendorUrl
+from channels.email.vendors.vendor import Call, VendorProvider
 from channels.provider import Forged, Hook, Letter, Outcome, Receipt, Report, ReportKind
 from core.errors import InvalidInput
 from core.settings import Settings

@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from channels.email import addresses
-from channels.email.answers import METADATA, Answer, mapping, moment, our_id, refusal, text
 from channels.email.inbound.bounces import kind_of
-from channels.email.vendor import Call, VendorProvider
-from channels.email.vendorurl import VendorUrl
+from channels.email.vendors.answers import METADATA, Answer, mapping, moment, our_id, refusal, text
+from channels.email.vendors.url import VendorUrl
+from channels.email.vendors.vendor import Call, VendorProvider
 from channels.provider import Forged, Hook, Letter, Receipt, Report, ReportKind
 from core.errors import InvalidInput, Problem
 from core.settings import Settings
