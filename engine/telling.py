@@ -155,8 +155,9 @@ def queued(step: Send | Notify, message: Any, *, paused: bool) -> str:
 
 
 def ended_early(plan: Plan) -> str:
-    """The events that would end the journey at once; empty if there are none."""
+    """The events and criteria that would end the journey at once; empty if there are none."""
     said = [f"{event(one.filter)} ({one.outcome})" for one in plan.subscriptions if one.role in {"goal", "exit"}]
+    said += [f"{criteria(plan, one.criteria)} ({one.outcome})" for one in (plan.endings.rules if plan.endings else ())]
     return " or ".join(said)
 
 

@@ -17,12 +17,28 @@ from core.errors import InvalidInput, Problem
 from journeys.calendar import date_due, window_opens
 from journeys.expecting import Calendar, Events, listened
 from journeys.machine import advance, choose_arm
-from journeys.plan import Act, Choose, Notify, Send, Split, Step, Wait
+from journeys.plan import Act, Choose, Ending, Notify, Plan, Send, Split, Step, Wait
 from journeys.responses import Response, chance
 from journeys.scenario import Note, Person, Scenario, Tell, World
 from journeys.steps.registry import effect_of
 from journeys.tally import DAY, Result, Tally
-from journeys.tokens import Batch, Due, Ended, Finish, Heard, Held, Input, Join, Token, Tokens, Turn, Visit, Went
+from journeys.tokens import (
+    Batch,
+    Due,
+    Ended,
+    Finish,
+    Heard,
+    Held,
+    Input,
+    Join,
+    Met,
+    Token,
+    Tokens,
+    Turn,
+    Unmet,
+    Visit,
+    Went,
+)
 from segments.supposing import Supposed, SupposedMessage
 from segments.words import said
 
@@ -33,8 +49,8 @@ MOST_VISITS = 50_000
 """Of one contact. A loop with a wait of a second would go on for millions."""
 
 _LOOK = DAY
-"""A wait for criteria is looked at again after each event of the contact, and this often. (The engine looks more often,
-but what it would find changed is frozen here.)"""
+"""Criteria that end a wait or the journey are looked at again after each event of the contact, and this often. (The
+engine looks more often, but what it would find changed is frozen here.)"""
 
 _TOGETHER = ("message.opened", "message.clicked")
 
@@ -85,7 +101,7 @@ class _Group:
         calendar: Calendar,
         tell: Tell | None,
     ) -> None:
-        self._scenario, self._plan = scenario, scenario.plan
+        self._scenario, self._plan = scenario, _looked_at_daily(scenario.plan)
         self._people = {person.id: person for person in people}
         self._world, self._tally, self._events, self._calendar, self._tell = world, tally, events, calendar, tell
         self._event_numbers = itertools.count(1)
@@ -142,6 +158,7 @@ class _Group:
             self._tokens = turn.tokens
             self._note(turn)
             inputs = [one for batch in turn.batches for one in self._act(batch, now)]
+            inputs += self._endings(turn.looks, now)
             if not inputs:
                 return turn
 
@@ -254,6 +271,24 @@ class _Group:
         until = "as long as it takes" if token.ends is None else f"until {_shown(token.ends)}"
         self._say(contact, token.since, token.step, f"waits {until}" + (f", or for {events}" if events else ""))
 
+    def _endings(self, looks: Sequence[tuple[int, int]], now: float) -> Iterator[Input]:
+        """Whether those who are looked at meet criteria that end the journey."""
+        met = {contact: self._met(contact, now) for contact in dict.fromkeys(contact for contact, _ in looks)}
+        for contact, visit in looks:
+            rule = met[contact]
+            yield Unmet(contact, visit) if rule is None else Met(contact, rule.outcome)
+
+    def _met(self, contact: int, now: float) -> Ending | None:
+        """The first rule of those that end the journey whose criteria hold for a contact."""
+        supposed, person = self._supposed[contact], self._people[contact]
+        for rule in self._plan.endings.rules if self._plan.endings is not None else ():
+            if self._world.holds(rule.criteria, person, now, supposed):
+                self._say(contact, now, -1, f"{self._world.words(rule.criteria)}: holds")
+                if rule.role == "goal":
+                    self._converted.add(contact)
+                return rule
+        return None
+
     def _act(self, batch: Batch, now: float) -> Iterator[Input]:
         step = self._plan.steps[batch.step]
         for contact, visit in batch.members:
@@ -357,6 +392,12 @@ class _Group:
     def _say(self, contact: int, at: float, number: int, what: str) -> None:
         if self._tell is not None:
             self._tell(Note(at, self._plan.steps[number].id if number >= 0 else "", what))
+
+
+def _looked_at_daily(plan: Plan) -> Plan:
+    if plan.endings is None:
+        return plan
+    return plan.model_copy(update={"endings": plan.endings.model_copy(update={"look_seconds": _LOOK})})
 
 
 _WAYS = {

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
+import journeys
 from core.errors import InvalidInput
 from core.ids import seed
 from journeys.calendar import next_local
@@ -82,7 +83,7 @@ def scenario(responses: str = "", plan: Plan = REFERENCE, **more: Any) -> Scenar
 
 
 def run(given_scenario: Scenario, who: Sequence[Person] | None = None, **more: Any) -> Result:
-    return simulate(given_scenario, who if who is not None else people(60), Simple(), **more)
+    return simulate(given_scenario, who if who is not None else people(60), more.pop("world", Simple()), **more)
 
 
 def outcomes(result: Result) -> dict[str, int]:
@@ -355,6 +356,37 @@ def test_every_kind_of_wait_and_step_has_its_place() -> None:
     assert at_days_end[:4] == [(1, "birthday", 2), (2, "birthday", 2), (3, "birthday", 2), (4, "until", 1)]
     assert at_days_end[-1] == (10, "until", 1)
     assert "open: waits until 2026-11-02 18:00:00 UTC" in [f"{note.step}: {note.what}" for note in told]
+
+
+def test_who_meets_criteria_that_end_the_journey_leaves() -> None:
+    plan = journeys.compile(
+        journeys.load(
+            "journey: left\ngoal: {when: {event: order.paid}, outcome: bought}\n"
+            "exit: {when: {contact.tags: staff}, outcome: staff}\nsteps:\n"
+            "  - {id: first, send: email, template: a}\n  - wait: 4d\n  - {id: second, send: email, template: b}\n"
+        )
+    )
+    bought, staff = (one.criteria for one in plan.endings.rules) if plan.endings else (-1, -1)
+
+    class Leaving(Simple):
+        def holds(self, criterion: int, person: Person, at: float, supposed: Supposed) -> bool:
+            if criterion == bought:
+                return any(name == "order.paid" for name, _ in supposed.events)
+            assert criterion == staff
+            return person.id == 3 or (person.id == 4 and at >= START + 2 * DAY)
+
+    told: list[Note] = []
+    result = simulate(scenario("order.paid=0.5@=1d", plan), people(60), Leaving(), tell=told.append)
+    ended = outcomes(result)
+    assert (ended["staff"], ended["bought"] + ended["completed"]) == (2, 58)
+    assert 15 < ended["bought"] == result.converted < 45
+    assert result.sent() == {"first": 59, "second": ended["completed"]}
+    assert [note.what for note in told if "criterion" in note.what and note.at == START] == [
+        f"criterion {staff}: holds"
+    ]
+    assert run(scenario("order.paid=0.5@=1d", plan), world=Leaving()) == simulate(
+        scenario("order.paid=0.5@=1d", plan), people(60), Leaving(), group=1
+    )
 
 
 def test_a_loop_that_goes_round_too_often_is_refused() -> None:
