@@ -1,12 +1,13 @@
 """Simulations over the contacts of this installation, without writing anything.
 
-The facts (`engine.simulating_facts`) are read in one read-only transaction, of one moment; the simulation itself (`journeys.simulation`) runs
-afterwards and needs no database. See docs/simulation.md for what is frozen at the start and what is simulated.
+The facts (`engine.simulating_facts`) are read in one read-only transaction, of one moment; the simulation itself
+(`journeys.simulation`) runs afterwards and needs no database. See docs/simulation.md for what is frozen at the start
+and what is simulated.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,8 @@ async def prepare(database: Database, wanted: Wanted) -> "Ready":
         contacts = await _population(connection, wanted)
         allowed = await facts.allowed(connection, wanted.plan, contacts, scenario.start)
         let_in = [one for one in contacts if one in allowed]
-        people, world = await facts.gather(connection, scenario, let_in, wanted.properties)
+        scenario = replace(scenario, budget=await facts.budget_left(connection, wanted.plan))
+        people, world = await facts.gather(connection, scenario, let_in, wanted.properties, wanted.prices)
     return Ready(wanted, scenario, people, world, len(contacts) - len(people))
 
 
@@ -205,7 +207,8 @@ async def tell(database: Database, settings: Settings, wanted: Wanted) -> Story:
     async with read_only(database) as connection:
         contact = await profiles.find(connection, wanted.contact or "", settings.phone_region)
         allowed = await facts.allowed(connection, wanted.plan, [contact], scenario.start)
-        people, world = await facts.gather(connection, scenario, [contact], wanted.properties)
+        scenario = replace(scenario, budget=await facts.budget_left(connection, wanted.plan))
+        people, world = await facts.gather(connection, scenario, [contact], wanted.properties, wanted.prices)
         notes: list[Note] = []
         result = simulation.simulate(scenario, people, world, tell=notes.append)
         properties = (await facts.entries_of(connection, wanted.plan, [contact], wanted.properties)).get(contact, {})

@@ -6,6 +6,7 @@ All of them are read in one transaction that sees one moment; see docs/simulatio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import ARRAY, BigInteger, any_, literal, select, text
@@ -17,6 +18,7 @@ from channels.policy import DelayUntil, Facts, Rules, Skip, decide
 from contacts import suppressions
 from core import ids
 from core.schema.events import event
+from core.schema.journeys import journey, journey_spending
 from engine.activities import rules_of
 from engine.simulating_prices import charges
 from engine.versions import Version
@@ -69,7 +71,11 @@ def _chunks(whole: Sequence[Any]) -> list[Sequence[Any]]:
 
 
 async def gather(
-    connection: AsyncConnection, scenario: Scenario, contacts: Sequence[int], properties: Mapping[str, Any]
+    connection: AsyncConnection,
+    scenario: Scenario,
+    contacts: Sequence[int],
+    properties: Mapping[str, Any],
+    prices: Mapping[str, float],
 ) -> tuple[list[Person], "Installation"]:
     """What is known of these contacts at the start.
 
@@ -78,6 +84,7 @@ async def gather(
         scenario: what is to be simulated.
         contacts: who enters.
         properties: of the event they enter by; of each contact's latest such event if empty.
+        prices: of one message, by channel, instead of what routing finds.
     """
     people: list[Person] = []
     for chunk in _chunks(contacts):
@@ -85,7 +92,7 @@ async def gather(
             text("select id, time_zone from contact where id = any(:ids) order by id"), {"ids": list(chunk)}
         )
         people += [Person(row.id, ids.seed(row.id), row.time_zone) for row in rows]
-    world = Installation(scenario.plan)
+    world = Installation(scenario.plan, prices)
     for question in world.questions:
         resolved = await _question(connection, question)
         for test in resolved.tests:
@@ -192,10 +199,19 @@ async def _ledger(
             world.sent_before[(row.contact_id, channel)].append(row.created_at.timestamp())
 
 
+async def budget_left(connection: AsyncConnection, plan: Plan) -> Decimal | None:
+    """What the journey of this name may still spend; None if it has no budget."""
+    if plan.rules.budget is None:
+        return None
+    spent = select(journey_spending.c.spent).join(journey).where(journey.c.name == plan.journey)
+    return Decimal(str(plan.rules.budget)) - ((await connection.execute(spent)).scalar() or Decimal())
+
+
 class Installation:
     """The facts about the contacts at the start; the `World` of a simulation."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, prices: Mapping[str, float]) -> None:
+        self._prices = {channel: Charge(amount=Decimal(str(price))) for channel, price in prices.items()}
         self.questions = plan.criteria
         self.asked: list[Question] = []
         """By the criterion's number."""
@@ -238,8 +254,9 @@ class Installation:
         return _SEND
 
     def charge(self, person: Person, step: Send) -> Charge:
-        """As routing had it at the start."""
-        return self.charges[(step.channel, step.purpose)].get(person.id, _UNPRICED)
+        """The price that was given, or as routing had it at the start."""
+        given = self._prices.get(step.channel)
+        return given or self.charges[(step.channel, step.purpose)].get(person.id, _UNPRICED)
 
     def _lately(self, rules: Rules, contact: int, channel: str, at: float, supposed: Supposed) -> int:
         if rules.cap is None:

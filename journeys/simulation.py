@@ -10,7 +10,9 @@ grows with the visits, not with the contacts times the moments at which somethin
 import heapq
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from core.errors import InvalidInput, Problem
@@ -18,10 +20,11 @@ from journeys.calendar import date_due, window_opens
 from journeys.expecting import Calendar, Events, listened
 from journeys.machine import advance, choose_arm
 from journeys.plan import Act, Choose, Ending, Notify, Plan, Send, Split, Step, Wait
+from journeys.purse import Place, Purse
 from journeys.responses import Response, chance
-from journeys.scenario import Note, Person, Scenario, Tell, World
+from journeys.scenario import Decision, Note, Person, Scenario, Tell, World
 from journeys.steps.registry import effect_of
-from journeys.tally import DAY, Result, Tally
+from journeys.tally import DAY, Charge, Result, Tally
 from journeys.tokens import (
     Batch,
     Due,
@@ -52,6 +55,8 @@ _LOOK = DAY
 """Criteria that end a wait or the journey are looked at again after each event of the contact, and this often. (The
 engine looks more often, but what it would find changed is frozen here.)"""
 
+_OVER_BUDGET = Decision("skip", "over_budget")
+
 _TOGETHER = ("message.opened", "message.clicked")
 
 
@@ -71,21 +76,35 @@ def simulate(
         people: who enters; each once.
         world: what is known of them.
         group: how many go through the machine together; has no influence on the result.
-        progress: called with the number of contacts who are through; may raise to end it.
+        progress: called with the number of contacts who are through; may raise to end it. When a budget comes to its
+            end they go through once more.
         tell: called with each thing that happens, contact by contact; for a few contacts.
 
     Raises:
         InvalidInput: a loop that goes round too often.
     """
-    tally = Tally()
-    events = Events(scenario)
-    calendar = Calendar()
-    for first in range(0, len(people), group):
-        members = people[first : first + group]
-        _Group(scenario, members, world, tally, events, calendar, tell).run()
-        if progress is not None:
-            progress(first + len(members))
-    return tally.result(scenario.plan, scenario.responses, scenario.start, scenario.days, scenario.seed, len(people))
+    events, calendar = Events(scenario), Calendar()
+
+    def play(purse: Purse | None, tell: Tell | None) -> Result:
+        tally = Tally()
+        for first in range(0, len(people), group):
+            members = people[first : first + group]
+            _Group(scenario, members, world, tally, events, calendar, purse, tell).run()
+            if progress is not None:
+                progress(first + len(members))
+        return tally.result(
+            scenario.plan, scenario.responses, scenario.start, scenario.days, scenario.seed, len(people)
+        )
+
+    if scenario.budget is None:
+        return play(None, tell)
+    purse = Purse()
+    result = play(purse, None)
+    end = purse.end_of(scenario.budget)
+    if end is not None or tell is not None:
+        result = play(Purse(end), tell)
+    spent_at = None if end is None else datetime.fromtimestamp(end.at, UTC)
+    return replace(result, budget=float(scenario.budget), spent_at=spent_at)
 
 
 class _Group:
@@ -99,11 +118,13 @@ class _Group:
         tally: Tally,
         events: Events,
         calendar: Calendar,
+        purse: Purse | None,
         tell: Tell | None,
     ) -> None:
         self._scenario, self._plan = scenario, _looked_at_daily(scenario.plan)
         self._people = {person.id: person for person in people}
         self._world, self._tally, self._events, self._calendar, self._tell = world, tally, events, calendar, tell
+        self._purse = purse
         self._event_numbers = itertools.count(1)
         self._supposed: dict[int, Supposed] = {}
         self._asked: dict[int, set[str]] = {}
@@ -347,6 +368,9 @@ class _Group:
     def _send(self, person: Person, number: int, step: Send, visit: int, now: float) -> Went | Held:
         supposed = self._supposed[person.id]
         decision = self._world.may_send(person, number, step, now, supposed)
+        charge = self._world.charge(person, step)
+        if decision.action == "send" and not self._is_paid(person, step, visit, now, charge):
+            decision = _OVER_BUDGET
         day = int((now - self._scenario.start) // DAY)
         if decision.action == "delay":
             self._tally.message(day, number, "delayed", decision.reason)
@@ -361,11 +385,17 @@ class _Group:
         else:
             message.states |= {"accepted", "delivered"}
             self._tally.message(day, number, "sent", "")
-            self._tally.charge(step.channel, self._world.charge(person, step))
+            self._tally.charge(step.channel, charge)
             if self._tell is not None:
                 self._tell(Note(now, step.id, f"{step.channel} {step.template} is sent", step.template))
             self._draw(person.id, number, visit, now, self._events.of_messages, message)
         return Went(person.id, visit, step.next)
+
+    def _is_paid(self, person: Person, step: Send, visit: int, now: float, charge: Charge) -> bool:
+        """Whether the journey's budget pays for a message. Alerts are neither counted nor stopped."""
+        if self._purse is None or step.priority == "alert":
+            return True
+        return self._purse.pays(Place(now, visit, person.id), charge.amount or Decimal())
 
     def _choose(self, person: Person, number: int, step: Choose, visit: int, now: float) -> Went:
         supposed = self._supposed[person.id]

@@ -26,7 +26,7 @@ from core.schema import metadata
 from core.settings import Settings
 from engine import simulating
 from engine.activities import Activities
-from engine.simulating_screen import bar
+from engine.simulating_screen import bar, simulated
 from engine.versions import Versions
 from engine.wire import ENDINGS, HandOver, RecordRequest, StepRequest
 from journeys import store
@@ -207,11 +207,17 @@ class Engine:
             return list(await connection.execute(text(statement)))
 
 
+@pytest.mark.parametrize("budget", [None, "0.75", "1.75"])
 @pytest.mark.parametrize("answer", [False, True])
 @pytest.mark.parametrize("click", [False, True])
 async def test_it_foretells_what_the_engine_does(
-    installed: Database, settings: Settings, answer: bool, click: bool
+    installed: Database, settings: Settings, answer: bool, click: bool, budget: str | None
 ) -> None:
+    if budget is not None:
+        async with installed.begin() as connection:
+            await store.publish(connection, f"limits: {{budget: {budget}}}\n{JOURNEY}", "compare.yaml")
+            prices = [tariffs.NewPrice("main", Decimal("0.25"), "EUR")]
+            await tariffs.import_prices(connection, list(enumerate(prices)), "prices.csv")
     responses = f"clicked={int(click)}@=0s,answered={int(answer)}@=1h"
     done = await simulating.simulate(installed, await wanted(installed, responses=responses))
     assert done.not_let_in == 1  # who is twelve
@@ -232,7 +238,7 @@ async def test_it_foretells_what_the_engine_does(
     assert {(one.step, one.via, one.visits) for one in done.result.ways} == {
         (names[step], via, count) for step, via, count in visits
     }
-    assert sum(done.result.sent().values()) > 3
+    assert sum(done.result.sent().values()) > 3 if budget is None else done.result.cost == float(budget)
 
 
 async def test_nothing_is_written(installed: Database, settings: Settings) -> None:
@@ -317,6 +323,18 @@ async def test_caps_count_what_was_sent_before_and_in_the_simulation(installed: 
         )
     after = await simulating.simulate(installed, simulating.Wanted(capped, segment="all", days=3))
     assert "letter" not in after.result.sent()
+
+
+async def test_a_budget_counts_what_the_journey_has_spent_and_the_prices_that_are_given(installed: Database) -> None:
+    async with installed.begin() as connection:
+        await store.publish(connection, f"limits: {{budget: 5}}\n{JOURNEY}", "compare.yaml")
+        await connection.execute(text("insert into journey_spending select id, 2.5 from journey"))
+    done = await simulating.simulate(installed, await wanted(installed, prices={"email": 0.5}))
+    assert (done.result.budget, sum(done.result.sent().values()), done.result.cost) == (2.5, 5, 2.5)
+    assert done.result.spent_at is not None
+    shown = "\n".join(str(part) for part in simulated(done))
+    assert "The budget is spent on day 1" in shown and "2.50 were left at the start" in shown
+    assert (await simulating.simulate(installed, await wanted(installed))).result.spent_at is None
 
 
 async def test_quiet_hours_hold_messages_back(installed: Database) -> None:
