@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Any
 
 from core.errors import InvalidInput, Problem
+from journeys import wording
 from journeys.calendar import date_due, window_opens
 from journeys.expecting import Calendar, Events, listened
 from journeys.machine import advance, choose_arm
@@ -39,7 +40,6 @@ from journeys.tokens import (
     Tokens,
     Turn,
     Unmet,
-    Visit,
     Went,
 )
 from segments.supposing import Supposed, SupposedMessage
@@ -268,7 +268,7 @@ class _Group:
                 message = f"a contact visits more than {MOST_VISITS} steps, among them {step}"
                 raise InvalidInput(Problem(message, "lengthen the wait in the loop, or simulate fewer days"))
             if self._tell is not None:
-                self._say(visit.enrollment, visit.at, visit.step, _came(visit))
+                self._say(visit.enrollment, visit.at, visit.step, wording.way(visit.via))
             answers = self._events.at_step(visit.step)
             if answers:
                 self._draw(visit.enrollment, visit.step, visit.visit, visit.at, answers)
@@ -428,28 +428,6 @@ def _looked_at_daily(plan: Plan) -> Plan:
     if plan.endings is None:
         return plan
     return plan.model_copy(update={"endings": plan.endings.model_copy(update={"look_seconds": _LOOK})})
-
-
-_WAYS = {
-    "entry": "enters",
-    "criteria": "the criteria hold",
-    "missing": "there is no such date",
-    "join": "the branches have met",
-    "overdue": "passed over, because it is overdue",
-    "next": "goes on",
-    "event": "the event came",
-    "timeout": "the time has come",
-    "otherwise": "no branch holds",
-}
-
-
-def _came(visit: Visit) -> str:
-    kind, _, name = visit.via.partition(":")
-    return {
-        "branch": f"branch {name} holds",
-        "arm": f"is given arm {name}",
-        "parallel": f"begins the branch {name}",
-    }.get(kind) or _WAYS.get(kind, visit.via)
 
 
 def _shown(at: float) -> str:
