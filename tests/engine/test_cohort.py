@@ -60,10 +60,11 @@ class Bench:
         self.log_end = self.routed = 0
         self.questions: list[int | None] = []
         self.caught_up = asyncio.Event()
-        self.gate, self.prepared, self.looked = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        for one in (self.gate, self.prepared, self.looked):
+        self.gate, self.prepared = asyncio.Event(), asyncio.Event()
+        self.looked, self.looked_anew = asyncio.Event(), asyncio.Event()
+        for one in (self.gate, self.prepared, self.looked, self.looked_anew):
             one.set()
-        self.asked: list[list[int]] = []
+        self.asked: list[int] = []
         self.meets: set[int] = set()
 
     @activity.defn
@@ -114,9 +115,9 @@ class Bench:
 
     @activity.defn
     async def leave(self, request: StepRequest) -> Acted:
-        """Those in `meets` meet the criteria, once that is to be known."""
-        await self.looked.wait()
-        self.asked += request.members
+        """Those in `meets` meet the criteria, once that is to be known, of the first version or of another one."""
+        await (self.looked if request.version_id == 1 else self.looked_anew).wait()
+        self.asked.append(request.version_id)
         return Acted(ended=[[one, 0, "met"] for one in sorted({one for one, _ in request.members} & self.meets)])
 
     @asynccontextmanager
@@ -591,6 +592,26 @@ async def test_a_letter_under_way_while_the_version_changes_is_sent_once(
         await handle.result()
     assert sorted(bench.sent) == [(1, 1), (1, 3), (2, 1), (2, 3)]
     assert bench.outcomes == {1: "silent", 2: "silent"}
+
+
+async def test_what_was_found_of_the_criteria_of_another_version_lets_nobody_through(
+    skipping: WorkflowEnvironment, bench: Bench
+) -> None:
+    bench.looked.clear()
+    bench.looked_anew.clear()
+    async with bench.at_work(skipping.client):
+        handle = await start(skipping, 1, WATCHED)
+        await until(lambda: len(bench.visits) == 1, lambda: skipping.sleep(1))
+        await handle.signal(CohortWorkflow.inform, shift(WATCHED, WATCHED, 1, 2))
+        await until(lambda: any(one.version_id == 2 for one in bench.requests), lambda: skipping.sleep(1))
+        bench.looked.set()
+        await until(lambda: 1 in bench.asked, lambda: skipping.sleep(1))
+        await skipping.sleep(2)  # real seconds while an activity runs: in them a letter would have been sent
+        assert bench.sent == []
+        bench.meets = {1}
+        bench.looked_anew.set()
+        await handle.result()
+    assert (bench.sent, bench.outcomes) == ([], {1: "met"})
 
 
 async def test_contacts_are_moved_and_taken_out_by_hand_once(skipping: WorkflowEnvironment, bench: Bench) -> None:
