@@ -294,11 +294,12 @@ class CohortWorkflow:
     async def _ask(self, request: StepRequest) -> None:
         """Find out who meets the criteria that end the journey."""
         acted: Acted = await self._call("leave", request, Acted)
+        if request.version_id != self._course.version_id:
+            return  # everybody has been moved meanwhile, and is asked about anew
         self._inputs.extend(Met(enrollment, outcome) for enrollment, _, outcome in acted.ended)
         left = {enrollment for enrollment, _, _ in acted.ended}
-        if request.version_id == self._course.version_id:  # who has been moved meanwhile asks anew
-            stay = [member for member in request.members if member[0] not in left]
-            self._inputs.extend(Unmet(enrollment, visit) for enrollment, visit in stay if visit)
+        stay = [member for member in request.members if member[0] not in left]
+        self._inputs.extend(Unmet(enrollment, visit) for enrollment, visit in stay if visit)
 
     async def _send(self, step: Send | Notify, request: StepRequest) -> None:
         priority = urgency.of_step(step, broadcast=self._start.broadcast)

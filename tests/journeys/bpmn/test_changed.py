@@ -62,6 +62,12 @@ def test_what_was_changed_in_the_standard_part_counts(before: str, after: str, w
     assert was in _read(drawing)
 
 
+def test_details_of_an_exit_that_were_lost_are_read_from_the_drawing() -> None:
+    drawing = _drawn()
+    assert '{"when": {"contact.tags": "lost"}}' in drawing
+    assert _read(drawing.replace('{"when": {"contact.tags": "lost"}}', "{}")) == _read(drawing)
+
+
 def test_changed_criteria_of_a_wait_count() -> None:
     drawing = bpmn.export(journeys.load("journey: x\nsteps: [{wait: 1h, until: {when: {contact.tags: back}}}]"))
     assert '{"contact.tags": "back"}</bpmn:condition>' in drawing
@@ -135,6 +141,7 @@ def test_a_step_that_was_drawn_in_is_taken() -> None:
             "${lost}</bpmn:cond",
             "Exit_1_start “contact.tags: lost”: its condition",
         ),
+        ('"until": {"event": "mail.read", ', '"until": {', "details say different things"),
         ('kaskad:way="/choose/0/then"', 'kaskad:way="/choose/7/then"', "its details know no way choose 7 then"),
     ],
 )
