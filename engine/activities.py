@@ -17,9 +17,8 @@ from channels.policy import Reason
 from core.database import Database
 from core.errors import Conflict
 from core.settings import Settings
-from engine import pacing, projection
+from engine import asking, pacing, projection
 from engine.acting import Acting, contacts_of
-from engine.asking import holding
 from engine.versions import Version, Versions
 from engine.wire import Acted, HandedOver, HandOver, Places, Prepared, RecordRequest, StepRequest, Withdrawal
 from journeys import store
@@ -170,13 +169,21 @@ class Activities:
             rest = await contacts_of(connection, request)
             target: dict[int, tuple[int, str]] = {}
             for place, (number, to) in enumerate(step.branches):
-                matched = await holding(connection, version.plan, number, rest)
+                matched = await asking.holding(connection, version.plan, number, rest)
                 target.update(dict.fromkeys(matched, (to, f"branch:{place + 1}")))
                 rest = {enrollment: contact for enrollment, contact in rest.items() if enrollment not in matched}
         otherwise = (step.otherwise, "otherwise")
         return Places(
             [[enrollment, visit, *target.get(enrollment, otherwise)] for enrollment, visit in request.members]
         )
+
+    @activity.defn
+    async def leave(self, request: StepRequest) -> Acted:
+        """Find those of a batch who meet the criteria that end the journey."""
+        BATCH_SIZE.labels("leave").observe(len(request.members))
+        version = await self._version(request.version_id)
+        async with self._database.begin() as connection:
+            return Acted(ended=await asking.leaving(connection, version.plan, await contacts_of(connection, request)))
 
     @activity.defn
     async def act(self, request: StepRequest) -> Acted:

@@ -5,7 +5,7 @@ the position), so a crash repeats nothing and skips nobody.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -18,7 +18,7 @@ from core.clock import now
 from core.database import Database
 from core.errors import Conflict, NotFound
 from core.settings import Settings
-from engine import urgency
+from engine import reentry, urgency
 from engine.cohorts import Cohorts
 from engine.entries import NewRow, Placed, place, reserve_ids
 from engine.versions import Version, Versions
@@ -159,25 +159,15 @@ async def _enter(
 async def _allowed(connection: AsyncConnection, version: Version, contacts: Sequence[int]) -> list[int]:
     """Those whom the re-entry rules let in. Who is in now is refused by the database itself."""
     entry = version.plan.entry
-    if entry.reenter == "never":
-        earlier = text(
-            "select distinct contact_id from enrollment where journey_id = :journey and contact_id = any(:contacts) "
-            "and key = ''"
-        )
-    elif entry.cooldown_seconds:
-        earlier = text(
-            "select distinct contact_id from enrollment where journey_id = :journey and contact_id = any(:contacts) "
-            "and key = '' and entered_at > :since"
-        )
-    else:
+    if entry.reenter != "never" and not entry.cooldown_seconds:
         return list(contacts)
     rows = await connection.execute(
-        earlier,
-        {
-            "journey": version.journey_id,
-            "contacts": list(contacts),
-            "since": now() - timedelta(seconds=entry.cooldown_seconds),
-        },
+        text(
+            "select contact_id, max(entered_at) as latest from enrollment "
+            "where journey_id = :journey and contact_id = any(:contacts) and key = '' group by contact_id"
+        ),
+        {"journey": version.journey_id, "contacts": list(contacts)},
     )
-    refused = set(rows.scalars())
-    return [contact for contact in contacts if contact not in refused]
+    latest: dict[int, datetime] = {row.contact_id: row.latest for row in rows}
+    at = now()
+    return [one for one in contacts if reentry.allows(entry, latest.get(one), at, running=False)]

@@ -21,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from engine import urgency
     from engine.course import Change, Course
     from engine.wire import (
+        ENDINGS,
         LOG_QUEUE,
         Acted,
         Carried,
@@ -43,7 +44,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from journeys.machine import advance
     from journeys.plan import Act, Choose, Notify, Send, Step
-    from journeys.tokens import Batch, Due, Ended, Held, Input, Join, Stop, Turn, Went, dump, restore
+    from journeys.tokens import Batch, Due, Ended, Held, Input, Join, Met, Stop, Turn, Unmet, Went, dump, restore
 
 # Work is retried until it succeeds: a contact is never dropped because a database was away.
 _RETRY = RetryPolicy(
@@ -135,6 +136,8 @@ class CohortWorkflow:
             self._listening = asyncio.create_task(self._listen())
         for batch in turn.batches:
             self._work.append(asyncio.create_task(self._act(batch)))
+        if turn.looks:
+            self._work.append(asyncio.create_task(self._act(Batch(ENDINGS, tuple(turn.looks)))))
         if self._writing is None and (len(self._unwritten) > 1 or self._unwritten[0].says_something()):
             self._writing = asyncio.create_task(self._write(over=False))
 
@@ -259,20 +262,24 @@ class CohortWorkflow:
     async def _act(self, batch: Batch) -> None:
         members = [list(member) for member in batch.members]
         request = StepRequest(self._course.version_id, batch.step, workflow.time(), members)
-        await self._do(self._course.plan.steps[batch.step], request)
+        await self._do(None if batch.step == ENDINGS else self._course.plan.steps[batch.step], request)
 
     async def _finish(self, unfinished: Unfinished) -> None:
         """Begin again with what the run before did not finish."""
-        await self._do(_step.validate_python(unfinished.step), unfinished.request)
+        step = None if unfinished.step is None else _step.validate_python(unfinished.step)
+        await self._do(step, unfinished.request)
 
-    async def _do(self, step: Step, request: StepRequest) -> None:
+    async def _do(self, step: Step | None, request: StepRequest) -> None:
         try:
             await self._do_once(step, request)
         except _GivenUp:
-            self._unfinished.append(Unfinished(request, step.model_dump(mode="json")))
+            kept = None if step is None else step.model_dump(mode="json")
+            self._unfinished.append(Unfinished(request, kept))
 
-    async def _do_once(self, step: Step, request: StepRequest) -> None:
+    async def _do_once(self, step: Step | None, request: StepRequest) -> None:
         match step:
+            case None:
+                await self._ask(request)
             case Send():
                 await self._send(step, request)
             case Choose():
@@ -283,6 +290,16 @@ class CohortWorkflow:
             case _:
                 acted = await self._call("act", request, Acted, long=isinstance(step, Act) and step.long)
                 self._inputs.extend(_results(acted))  # not in one: the list may be another one after the wait
+
+    async def _ask(self, request: StepRequest) -> None:
+        """Find out who meets the criteria that end the journey."""
+        acted: Acted = await self._call("leave", request, Acted)
+        if request.version_id != self._course.version_id:
+            return  # everybody has been moved meanwhile, and is asked about anew
+        self._inputs.extend(Met(enrollment, outcome) for enrollment, _, outcome in acted.ended)
+        left = {enrollment for enrollment, _, _ in acted.ended}
+        stay = [member for member in request.members if member[0] not in left]
+        self._inputs.extend(Unmet(enrollment, visit) for enrollment, visit in stay if visit)
 
     async def _send(self, step: Send | Notify, request: StepRequest) -> None:
         priority = urgency.of_step(step, broadcast=self._start.broadcast)

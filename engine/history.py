@@ -168,5 +168,9 @@ def _waits(plan: Plan, row: Any, latest: Mapping[int, Any]) -> Iterator[Waiting]
 
 
 def _ending(row: Any, at_end: bool) -> str:
-    why = "at an end step" if at_end else ("by a goal or an exit rule" if row.closed_by else "before an end step")
+    why = (
+        "at an end step"
+        if at_end
+        else ("by a goal or an exit rule" if row.closed_by is not None else "before an end step")
+    )
     return f"finished {why}: {row.outcome}"

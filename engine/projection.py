@@ -4,6 +4,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.schema.journeys import CLOSED_BY_CRITERIA
 from engine import moves, runs
 from engine.wire import RecordRequest
 
@@ -18,23 +19,25 @@ on conflict do nothing
 _PLACES = text("""
 with moves as (
     select unnest(g.enrollments) as id, g.visit, g.step, null::float8 as due, null::float8 as finished,
-        null::text as outcome, 0 as rank, 0 as n
+        null::text as outcome, null::boolean as met, 0 as rank, 0 as n
     from jsonb_to_recordset(cast(:visits as jsonb)) as g (visit int, step int, enrollments bigint[])
     union all
-    select unnest(g.enrollments), g.visit, null, g.due, null, null, 1, g.n
+    select unnest(g.enrollments), g.visit, null, g.due, null, null, null, 1, g.n
     from rows from (jsonb_to_recordset(cast(:waits as jsonb)) as (visit int, due float8, enrollments bigint[]))
         with ordinality as g (visit, due, enrollments, n)
     union all
-    select unnest(g.enrollments), g.visit, null, null, g.at, g.outcome, 2, 0
-    from jsonb_to_recordset(cast(:finished as jsonb)) as g (visit int, at float8, outcome text, enrollments bigint[])
+    select unnest(g.enrollments), g.visit, null, null, g.at, g.outcome, g.met, 2, 0
+    from jsonb_to_recordset(cast(:finished as jsonb))
+        as g (visit int, at float8, outcome text, met boolean, enrollments bigint[])
 ), last as (
-    select distinct on (id) id, visit, due, finished, outcome,
+    select distinct on (id) id, visit, due, finished, outcome, met,
         first_value(step) over (partition by id order by step is null, visit desc) as step
     from moves order by id, visit desc, rank desc, n desc
 )
 update enrollment e set visit = u.visit, step = coalesce(u.step, e.step), due_at = to_timestamp(u.due),
     finished_at = to_timestamp(u.finished), outcome = u.outcome,
     state = case when u.finished is null then 'active' else 'finished' end,
+    closed_by = coalesce(e.closed_by, case when u.met then :by_criteria end),
     branch_steps = case when u.finished is null then e.branch_steps end,
     branch_ends = case when u.finished is null then e.branch_ends end
 from last u where e.id = u.id and e.visit <= u.visit and e.state <> 'finished'
@@ -68,7 +71,7 @@ async def record(connection: AsyncConnection, request: RecordRequest) -> None:
         await connection.execute(_VISITS, {"version": request.version_id, "visits": groups["visits"]})
     finished: list[int] = []
     if request.visits or request.waits or request.finished:
-        moved = await connection.execute(_PLACES, groups)
+        moved = await connection.execute(_PLACES, groups | {"by_criteria": CLOSED_BY_CRITERIA})
         finished = [row.id for row in moved if row.state == "finished"]
     if request.branches:
         await connection.execute(_BRANCHES, {"branches": msgspec.json.encode(request.branches).decode()})

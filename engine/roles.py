@@ -66,6 +66,7 @@ async def run_worker(settings: Settings, database: Database, client: Client, sto
             activities.prepare,
             activities.choose,
             activities.act,
+            activities.leave,
             activities.withdraw,
             schedules.ScheduleActivities(database).start_broadcast,
         ],

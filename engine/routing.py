@@ -8,10 +8,11 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from core import eventlog
+from engine import reentry
 from engine.versions import Version
 from journeys.plan import ANY_EVENT, OWN_ENROLLMENT, Entry, EventFilter
 from segments import eventfilter
@@ -276,13 +277,6 @@ def key_of(version: Version, event: LoggedEvent) -> str:
 def _may_enter(entry: Entry, earlier: Sequence[Enrolled], event: LoggedEvent) -> bool:
     """Whether the entry rules let a contact in again, given its enrollments with the same key."""
     earlier = [one for one in earlier if one.entry_event_id is None or one.entry_event_id < event.id]
-    if not earlier:
-        return True
-    if entry.reenter == "never":
-        return False
-    if entry.reenter == "after_exit" and any(one.is_open_at(event.id) for one in earlier):
-        return False
-    if not entry.cooldown_seconds:
-        return True
-    latest = max(one.entered_at for one in earlier)
-    return event.received_at - latest >= timedelta(seconds=entry.cooldown_seconds)
+    latest = max((one.entered_at for one in earlier), default=None)
+    running = any(one.is_open_at(event.id) for one in earlier)
+    return reentry.allows(entry, latest, event.received_at, running=running)

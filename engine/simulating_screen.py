@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -42,6 +43,8 @@ def simulated(one: Simulated) -> Iterator[RenderableType]:
         yield f"Half of those who come to an end do so within {half}, nine in ten within {most}."
     if result.responses:
         yield _responses(result)
+    if result.spent_at is not None:
+        yield _spent(result, result.spent_at)
     if any(row.price is not None or row.cost or row.currency for row in result.costs):
         yield _costs(result)
 
@@ -161,6 +164,15 @@ def _costs(result: Result) -> Table:
     together = "–" if result.cost is None else f"{result.cost:,.2f}"
     table.add_row("[bold]together[/]", "", "", "", "", f"[bold]{together}[/]")
     return table
+
+
+def _spent(result: Result, at: datetime) -> str:
+    day = (at - result.start).days + 1
+    over = sum(row.messages for row in result.reasons if row.reason == "over_budget")
+    return (
+        f"[yellow]The budget is spent on day {day}[/] ({at:%Y-%m-%d %H:%M} UTC; {result.budget:,.2f} were left at the "
+        f"start): the journey would pause itself then. Here it goes on, and {over:,} messages are skipped."
+    )
 
 
 def _table(title: str, *columns: str) -> Table:

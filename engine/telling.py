@@ -12,16 +12,6 @@ from journeys.steps import wait
 from journeys.steps.registry import effect_of, told_of
 from journeys.wording import criteria, event
 
-_WAYS = {
-    "entry": "entered",
-    "next": "went on",
-    "moved": "was moved, by a new version or by hand",
-    "missing": "there is no such date",
-    "overdue": "the message was overdue and left out",
-    "join": "the branches have met",
-    "answered": "there was an answer",
-    "failed": "the call failed",
-}
 _LEFT_BY = {
     "branch": Choose,
     "otherwise": Choose,
@@ -57,11 +47,7 @@ def came(plan: Plan, visits: Sequence[tuple[int, str]], place: int) -> str:
             if kind == "won":
                 how = ", which had won"
             return f"was given arm {name} of {before.id}{how}"
-    words = {"branch": "branch {} held", "arm": "was given arm {}", "parallel": "began the branch {}"}
-    words["answer"] = "answer {} held"
-    others = {"otherwise": "no branch held", "event": "the event came", "timeout": "the time had come"}
-    others["criteria"] = "the criteria held"
-    return words[kind].format(name) if kind in words else (_WAYS | others).get(kind, via)
+    return wording.way(via)
 
 
 def _left(plan: Plan, visits: Sequence[tuple[int, str]], place: int, kind: str) -> Step | None:
@@ -155,8 +141,9 @@ def queued(step: Send | Notify, message: Any, *, paused: bool) -> str:
 
 
 def ended_early(plan: Plan) -> str:
-    """The events that would end the journey at once; empty if there are none."""
+    """The events and criteria that would end the journey at once; empty if there are none."""
     said = [f"{event(one.filter)} ({one.outcome})" for one in plan.subscriptions if one.role in {"goal", "exit"}]
+    said += [f"{criteria(plan, one.criteria)} ({one.outcome})" for one in (plan.endings.rules if plan.endings else ())]
     return " or ".join(said)
 
 

@@ -266,7 +266,7 @@ async def _with_split(
         for number, one in enumerate(version.plan.steps):
             if isinstance(one, Split) and one.salt == step.salt and _arms(one) == _arms(step):
                 found[version.id] = number
-                outcomes |= {one.outcome for one in version.plan.subscriptions if one.role == "goal"}
+                outcomes |= version.plan.goals()
     return found, sorted(outcomes)
 
 

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from journeys.tokens import Branched, Finish, Visit, Waiting
 
+ENDINGS = -1
+"""In the place of a step's number: the criteria that end the journey are asked, for members at any step."""
 MAIN_QUEUE = "kaskad"
 LOG_QUEUE = "kaskad-log"
 """The task queue of those who wait for the router; they hold no place that work needs."""
@@ -137,8 +139,8 @@ class RecordRequest:
             self.visits.append(Arrivals(visit, step, at, via, ids))
         for (visit, due), ids in _grouped(waits, lambda row: (row.visit, row.due)):
             self.waits.append(Waits(visit, due, ids))
-        for (visit, at, outcome), ids in _grouped(finished, lambda row: (row.visit, row.at, row.outcome)):
-            self.finished.append(Finishes(visit, at, outcome, ids))
+        for (visit, at, outcome, met), ids in _grouped(finished, lambda row: (row.visit, row.at, row.outcome, row.met)):
+            self.finished.append(Finishes(visit, at, outcome, ids, met))
 
     def says_something(self) -> bool:
         """Whether there is anything to write."""
@@ -185,6 +187,8 @@ class Finishes:
     at: float
     outcome: str
     enrollments: list[int]
+    met: bool = False
+    """Whether criteria of a goal or an exit ended them."""
 
 
 @dataclass
@@ -196,7 +200,7 @@ class StepRequest:
     at: float
     """When the batch was made; the same on every retry."""
     members: list[list[int]]
-    """[enrollment, visit]"""
+    """[enrollment, visit]; with ENDINGS the visit is 0 where nobody waits for the answer."""
 
 
 @dataclass
@@ -293,8 +297,8 @@ class Unfinished:
     """A batch whose step is not done yet, to be begun again. That it may have been done changes nothing."""
 
     request: StepRequest
-    step: dict[str, Any]
-    """Of the version that the batch was made in."""
+    step: dict[str, Any] | None
+    """Of the version that the batch was made in; None with ENDINGS."""
 
 
 @dataclass

@@ -35,11 +35,13 @@ def text(plan: Plan) -> str:
     """The whole plan, a line a fact, for comparing by eye or by `diff`."""
     lines = [f"journey: {plan.journey}", f"name: {plan.title}"]
     lines += _lines({"enter": plan.entry.model_dump(mode="json", exclude_defaults=True)}, 0)
-    known = {"journey", "title", "entry", "steps", "criteria", "subscriptions"}
+    known = {"journey", "title", "entry", "steps", "criteria", "subscriptions", "endings"}
     lines += _lines(plan.model_dump(mode="json", exclude=known, exclude_defaults=True), 0)
     for one in plan.subscriptions:
-        if one.role != "wait":
+        if one.role in {"goal", "exit"}:
             lines += _lines({one.role: one.model_dump(mode="json", exclude={"role"}, exclude_defaults=True)}, 0)
+    for ending in plan.endings.rules if plan.endings else ():
+        lines += _lines({ending.role: {"when": plan.criteria[ending.criteria], "outcome": ending.outcome}}, 0)
     for number in range(len(plan.steps)):
         lines += ["", f"step {plan.steps[number].id}:"]
         lines += _lines({key: value for key, value in step(plan, number).items() if key not in {"id", *_UNWRITTEN}}, 1)

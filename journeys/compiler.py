@@ -6,10 +6,11 @@ from core.documents import Path
 from core.errors import InvalidInput
 from journeys import timing
 from journeys.language import Enter, Journey
-from journeys.plan import AttributeDate, Conversion, End, Entry, EventFilter, Plan, Rules
+from journeys.plan import ANY_EVENT, AttributeDate, Conversion, End, Ending, Endings, Entry, EventFilter, Plan, Rules
 from journeys.steps.grammar import DEFAULT_OUTCOME, StepNode, split_where
 from journeys.steps.place import END, Assembler, Draft, Place, event_filter
 from journeys.steps.registry import kind_of
+from journeys.steps.wait import LOOK_SECONDS
 from segments import eventfilter
 from segments.naming import ENTERED, LEFT
 
@@ -49,9 +50,7 @@ def assemble(journey: Journey, hasten: float = 1.0) -> Assembly:
     if journey.steps[0].stands_for() is not None:
         raise InvalidInput(journey.document.problem(("steps", 0), "a journey cannot begin with goto", "begin there"))
     steps.used.add(first)
-    for role, rules in (("goal", journey.goal), ("exit", journey.exit)):
-        for rule in rules:
-            steps.subscribe(role, event_filter(rule.event, rule.where), rule.outcome or role)
+    endings = _endings(journey, steps)
     made = [draft() for draft in steps.drafts]
     if END in steps.used:
         made.append(End(id=steps.name("end", None), outcome=DEFAULT_OUTCOME))
@@ -63,12 +62,29 @@ def assemble(journey: Journey, hasten: float = 1.0) -> Assembly:
         steps=tuple(made),
         criteria=tuple(steps.criteria),
         subscriptions=tuple(steps.subscriptions),
+        endings=endings,
         rules=_rules(journey, hasten),
         conversion=_conversion(journey, hasten),
         hasten=hasten,
     )
     idle = tuple(path for label, path in steps.gotos.items() if label not in steps.used)
     return Assembly(plan, tuple(steps.paths), idle)
+
+
+def _endings(journey: Journey, steps: Assembler) -> Endings | None:
+    """What ends the journey wherever a contact stands: subscribes to the events, gives the criteria."""
+    met: list[Ending] = []
+    for role, rules in (("goal", journey.goal), ("exit", journey.exit)):
+        for rule in rules:
+            outcome = rule.outcome or role
+            if rule.when is not None:
+                met.append(Ending(role=role, criteria=steps.criterion(rule.when), outcome=outcome))
+            else:
+                steps.subscribe(role, event_filter(str(rule.event), rule.where), outcome)
+    if not met:
+        return None
+    watching = steps.subscribe("watch", EventFilter(event=ANY_EVENT))
+    return Endings(rules=tuple(met), subscription=watching, look_seconds=max(1.0, LOOK_SECONDS / steps.hasten))
 
 
 def _draft(step: StepNode, place: Place) -> Draft:

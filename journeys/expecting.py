@@ -1,7 +1,8 @@
 """What may happen to contacts in a simulation and when: the answers they may give at each step, and local times."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from journeys.calendar import next_local
 from journeys.plan import ANY_EVENT, LocalTime, Plan, Step
@@ -23,6 +24,8 @@ class Events:
         self._heard: dict[tuple[str, int], tuple[int, ...]] = {}
         waited = {event for step in self._plan.steps for event in listened(self._plan, step)}
         ending = dict.fromkeys(one.filter.event for one in self._plan.subscriptions if one.role in {"goal", "exit"})
+        for rule in self._plan.endings.rules if self._plan.endings is not None else ():
+            ending |= dict.fromkeys(_named(self._plan.criteria[rule.criteria]))
         if self._plan.conversion is not None:
             ending[self._plan.conversion.filter.event] = None
         self.at_entry = [self._others[event] for event in ending if event in self._others and event not in waited]
@@ -56,6 +59,21 @@ class Events:
             yield number
             if subscription.role in {"goal", "exit"}:
                 return
+
+
+def _named(criteria: Any) -> Iterator[str]:
+    """The events that criteria ask for, as they are written."""
+    if isinstance(criteria, list):
+        for one in criteria:
+            yield from _named(one)
+    if not isinstance(criteria, Mapping):
+        return
+    for key, value in criteria.items():
+        names = value.get("name") if isinstance(value, Mapping) else value
+        if key == "event" and names is not None:
+            yield from [names] if isinstance(names, str) else names
+        else:
+            yield from _named(value)
 
 
 def listened(plan: Plan, step: Step) -> list[str]:

@@ -15,6 +15,7 @@ from journeys.steps.grammar import (
     Called,
     ClockSpan,
     ClockTime,
+    CriteriaData,
     DateAttribute,
     Duration,
     EntryWhere,
@@ -104,11 +105,24 @@ class Enter(Node):
 
 
 class Rule(Node):
-    """An event that ends the journey."""
+    """What ends the journey: an event, or criteria that hold for the contact."""
 
-    event: EventName = Field(description="The event")
+    event: EventName | None = Field(None, description="The event; or write when")
     where: Where | None = Field(None, description="Tests on the event")
+    when: CriteriaData | None = Field(
+        None,
+        description="Criteria; looked at on entering, before every step that does something, on events and every "
+        "quarter of an hour",
+    )
     outcome: Outcome | None = Field(None, description="How the journey ended; goal or exit if not given")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Rule":
+        if (self.event is None) == (self.when is None):
+            raise refusal("a goal or an exit names an event, or criteria under when", "write {event: order.paid}")
+        if self.where is not None and self.event is None:
+            raise refusal("where tests an event; there is none", "add event: …, or put the criteria under when")
+        return self
 
 
 Rules = Annotated[
@@ -158,8 +172,8 @@ class Journey(Node):
     journey: Slug = Field(description="Its name; stays the same from version to version")
     name: Words | None = Field(None, description="What people call it")
     enter: Enter = Field(Enter(), description="Who comes in, and when; by hand and by the API if not given")
-    goal: Rules = Field((), description="Events that end it well; one or a list")
-    exit: Rules = Field((), description="Events that end it otherwise; one or a list")
+    goal: Rules = Field((), description="Events and criteria that end it well; one or a list")
+    exit: Rules = Field((), description="Events and criteria that end it otherwise; one or a list")
     priority: Priority | None = Field(None, description="Of its messages, where a step says nothing else")
     quiet_hours: ClockSpan | None = Field(None, description="22:00-08:00 by the contact's clock: marketing waits")
     send_window: WindowNode | None = Field(None, description="When messages may leave; others wait for it")

@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from journeys.plan import Act, Choose, End, Notify, Parallel, Plan, Send, Split, Step, Wait
+from journeys.plan import Act, Choose, End, Endings, Notify, Parallel, Plan, Send, Split, Step, Wait
 from journeys.plan import Join as JoinStep
 from journeys.tokens import (
     Batch,
@@ -25,12 +25,14 @@ from journeys.tokens import (
     Input,
     Join,
     Key,
+    Met,
     Stop,
     Token,
     Turn,
-    Visit,
+    Unmet,
     Waiting,
     Went,
+    arrive,
     branched,
     branches_of,
     finish,
@@ -41,7 +43,9 @@ from journeys.tokens import (
 OVERDUE_SECONDS = 3600.0
 """A message is overdue when its contact came to it so much later than it should have, because of a pause."""
 _EVENT_GRID = 5.0
-"""A wait for criteria is looked at again upon events, but not more often than this."""
+"""Criteria are looked at again upon events, but not more often than this."""
+_DOES = (Send, Notify, Act, End)
+"""Steps before which the criteria that end the journey are looked at: those that do something, or end it."""
 ENDLESS = "endless loop"
 """How an enrollment ends that runs in a circle without waiting. Publishing refuses such plans; should one be there all
 the same, it must stop nobody else of the cohort."""
@@ -116,7 +120,7 @@ def _apply(plan: Plan, turn: Turn, now: float, item: Input) -> None:
     match item:
         case Join(enrollment, seed):
             if (enrollment, 0) not in turn.tokens:
-                turn.tokens[enrollment, 0] = Token(0, 0, "ready", seed, now)
+                turn.tokens[enrollment, 0] = Token(0, 0, "ready", seed, now, look=first_look(plan, now))
                 _arrive(turn, (enrollment, 0), 0, now, "entry")
         case Stop(outcome):
             for enrollment, branch in list(turn.tokens):
@@ -124,10 +128,29 @@ def _apply(plan: Plan, turn: Turn, now: float, item: Input) -> None:
                     turn.finished.append(finish(turn.tokens, enrollment, now, outcome))
         case Heard():
             _hear(plan, turn, item, now)
+        case Met(enrollment, outcome):
+            if (enrollment, 0) in turn.tokens:
+                turn.finished.append(finish(turn.tokens, enrollment, now, outcome, met=True))
+        case Unmet(enrollment, visit):
+            _may_act(turn, enrollment, visit, now)
         case Went() | Due() | Held() | Ended():
             key = _acting(turn, item.enrollment, item.visit)
             if key is not None:
                 _act_ended(plan, turn, key, item, now)
+
+
+def first_look(plan: Plan, now: float) -> float | None:
+    """When the criteria that end the journey are looked at for somebody who has just come to this plan: at once."""
+    return None if plan.endings is None else now
+
+
+def _may_act(turn: Turn, enrollment: int, visit: int, now: float) -> None:
+    """Let the token that asked under this visit do its step."""
+    for key in branches_of(turn.tokens, enrollment):
+        token = turn.tokens[key]
+        if token.phase == "asking" and token.visit == visit:
+            turn.tokens[key] = token._replace(phase="ready", since=now)
+            turn.unmet.add(key)
 
 
 def _acting(turn: Turn, enrollment: int, visit: int) -> Key | None:
@@ -190,6 +213,11 @@ def _hear(plan: Plan, turn: Turn, news: Heard, now: float) -> None:
     if keys and subscription.role in {"goal", "exit"}:
         turn.finished.append(finish(turn.tokens, news.enrollment, now, subscription.outcome))
         return
+    if keys and plan.endings is not None and number == plan.endings.subscription:
+        trunk = turn.tokens[keys[0]]
+        if trunk.look is not None:
+            turn.tokens[keys[0]] = trunk._replace(look=min(trunk.look, _soon(now)))
+        return
     for key in keys:
         token = turn.tokens[key]
         if token.phase == "forked" or (news.event and turn.spent.get(key) == news.event):
@@ -230,6 +258,8 @@ def _leave_if_heard(plan: Plan, turn: Turn, key: Key, now: float) -> bool:
 def _release(plan: Plan, turn: Turn, now: float, heard_until: float) -> None:
     """Let go on whose time has come."""
     any_wait = any(one.role in {"goal", "exit"} for one in plan.subscriptions)
+    if plan.endings is not None:
+        _look(plan.endings, turn, now)
     for key, token in list(turn.tokens.items()):
         if token.due is None or token.due > now:
             continue
@@ -253,6 +283,16 @@ def _release(plan: Plan, turn: Turn, now: float, heard_until: float) -> None:
                 late = 0.0 if token.ends is None else max(0.0, now - token.ends)
                 closing = ends and token.ends is not None and token.ends <= now
                 turn.tokens[key] = token._replace(phase="ready", due=None, late=late, closing=closing)
+
+
+def _look(endings: Endings, turn: Turn, now: float) -> None:
+    """Let the criteria that end the journey be looked at for those whose time it is. Until the answer comes contacts
+    go on waiting; so the next look is set at once."""
+    for key, token in turn.tokens.items():
+        if token.look is not None and token.look <= now:
+            grid = endings.look_seconds
+            turn.tokens[key] = token._replace(look=(math.floor(now / grid) + 1) * grid)
+            turn.looks.append((key[0], 0))
 
 
 def _settle(plan: Plan, turn: Turn, now: float) -> None:
@@ -304,6 +344,10 @@ def _enter(  # noqa: PLR0911 - one line a kind
         Whether the token belongs into the step's batch, and which tokens are ready now.
     """
     token = turn.tokens[key]
+    if plan.endings is not None and isinstance(step, _DOES) and key not in turn.unmet:
+        turn.tokens[key] = token._replace(phase="asking")
+        turn.looks.append((key[0], token.visit))
+        return False, []
     match step:
         case Wait():
             return _enter_wait(step, plan, turn, key, now)
@@ -345,6 +389,7 @@ def _enter_wait(step: Wait, plan: Plan, turn: Turn, key: Key, now: float) -> tup
 def _fork(step: Parallel, turn: Turn, key: Key, now: float) -> list[Key]:
     token = turn.tokens[key]
     turn.tokens[key] = token._replace(phase="forked", due=None, ends=None, heard=())
+    token = token._replace(look=None)
     made: list[Key] = []
     for branch in step.branches:
         number = turn.tokens[key[0], 0].visit + 1
@@ -390,16 +435,8 @@ def _subscriptions(plan: Plan, begin: int, end: int) -> set[int]:
 
 def _arrive(turn: Turn, key: Key, step: int, now: float, via: str, *, forget: bool = False) -> None:
     """Put a token on a step; `forget` what was heard when it leaves a wait."""
-    enrollment, branch = key
-    token = turn.tokens[key]
-    trunk = turn.tokens[enrollment, 0]
-    number = trunk.visit + 1
-    if branch:
-        turn.tokens[enrollment, 0] = trunk._replace(visit=number)
-    heard = () if forget else token.heard
-    turn.tokens[key] = Token(step, number, "ready", token.seed, now, None, heard, None, token.late)
-    turn.visits.append(Visit(enrollment, number, step, now, via))
-    if branch:
+    turn.visits.append(arrive(turn.tokens, key, step, now, via, forget=forget))
+    if key[1]:
         _note_wait(turn, key, None)
 
 

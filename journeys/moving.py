@@ -17,9 +17,9 @@ from typing import Literal, NamedTuple
 
 from journeys import canonical
 from journeys.graph import successors
-from journeys.machine import due_time
+from journeys.machine import due_time, first_look
 from journeys.plan import Choose, Join, Parallel, Plan, Split, Step, Wait
-from journeys.tokens import Finish, Held, Input, Key, Token, Tokens, Visit, Went, branches_of, finish, give_up
+from journeys.tokens import Finish, Held, Input, Key, Token, Tokens, Visit, Went, arrive, branches_of, finish, give_up
 
 END = "end"
 """In a placement: who stands there leaves the journey. A step of this id goes before."""
@@ -27,6 +27,7 @@ OUTCOME = "taken out"
 """How an enrollment ends that a placement takes out."""
 
 Edit = Literal["same", "rerouted", "changed", "retimed", "gone"]
+_VIA = "moved"
 _TIMES = ("seconds", "local", "window", "date", "precise")
 
 
@@ -233,7 +234,8 @@ def move(
         if token is None:  # its enrollment has ended, or it was a branch that was given up
             continue
         heard = sorted({one for subscription in token.heard for one in listened[subscription]})
-        moved.tokens[key] = token._replace(heard=tuple(heard))
+        look = None if key[1] else first_look(new, now)
+        moved.tokens[key] = token._replace(heard=tuple(heard), look=look)
         to, anew = _target(old, new, steps, token)
         if to is None:
             moved.finished.append(finish(moved.tokens, key[0], now, OUTCOME))
@@ -278,7 +280,7 @@ def _begin(plan: Plan, moved: Moved, key: Key, to: int, before: Landing | None, 
     if _flies(moved.tokens[key], step):
         _keep_flying(moved, key, to, successors(step) if before is None else before.exits, stays=True)
     else:
-        _arrive(moved, key, to, now)
+        moved.visits.append(arrive(moved.tokens, key, to, now, _VIA))
 
 
 def _flies(token: Token, step: Step) -> bool:
@@ -294,7 +296,9 @@ def _stay(old: Plan, new: Plan, moved: Moved, key: Key, to: int, before: Landing
         before = before or Landing(successors(was), stays=False)
         _keep_flying(moved, key, to, before.exits, before.stays)
     elif token.phase == "acting":
-        _arrive(moved, key, to, token.since)
+        moved.visits.append(arrive(moved.tokens, key, to, token.since, _VIA))
+    elif token.phase == "asking":  # the criteria of this version are to be asked, not those of the one before
+        moved.tokens[key] = token._replace(step=to, phase="ready")
     elif token.phase == "waiting":
         _wait_on(old, new, moved, key, to)
     else:
@@ -315,22 +319,12 @@ def _wait_on(old: Plan, new: Plan, moved: Moved, key: Key, to: int) -> None:
     if was == here or not isinstance(step, Wait):
         moved.tokens[key] = token._replace(step=to)
     elif step.asks:  # only an activity knows the contact's zone, date and facts
-        _arrive(moved, key, to, token.since)
+        moved.visits.append(arrive(moved.tokens, key, to, token.since, _VIA))
     elif any(was.get(name) != here.get(name) for name in _TIMES):
         due = due_time(step, token.since)
         moved.tokens[key] = token._replace(step=to, due=due, ends=due)
     else:
         moved.tokens[key] = token._replace(step=to)
-
-
-def _arrive(moved: Moved, key: Key, to: int, since: float) -> None:
-    enrollment, branch = key
-    token, trunk = moved.tokens[key], moved.tokens[enrollment, 0]
-    number = trunk.visit + 1
-    if branch:
-        moved.tokens[enrollment, 0] = trunk._replace(visit=number)
-    moved.tokens[key] = token._replace(step=to, visit=number, phase="ready", since=since, due=None, ends=None)
-    moved.visits.append(Visit(enrollment, number, to, since, "moved"))
 
 
 def _give_up_branches(moved: Moved, key: Key) -> None:

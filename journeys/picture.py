@@ -119,6 +119,10 @@ def _rules(plan: Plan) -> list[str]:
         for one in plan.subscriptions
         if one.role in {"goal", "exit"}
     ]
+    said += [
+        f"{one.role} when {_criteria(plan.criteria[one.criteria])}: [bold]{escape(one.outcome)}[/]"
+        for one in (plan.endings.rules if plan.endings else ())
+    ]
     if plan.conversion is not None:
         worth = f", worth its {escape(plan.conversion.value)}" if plan.conversion.value else ""
         within = wording.span(plan.conversion.within_seconds)

@@ -259,10 +259,30 @@ class Subscription(_Frozen):
     """An event that a running enrollment listens to."""
 
     role: Literal["wait", "goal", "exit", "watch"]
-    """watch: any event of the contact; the criteria of a wait are to be looked at again."""
+    """watch: any event of the contact; the criteria of a wait, or those that end the journey, are to be looked at
+    again."""
     filter: EventFilter
     outcome: str = ""
     """How the enrollment ends, for a goal or an exit."""
+
+
+class Ending(_Frozen):
+    """Criteria that end the enrollment of whoever meets them."""
+
+    role: Literal["goal", "exit"]
+    criteria: int
+    outcome: str
+
+
+class Endings(_Frozen):
+    """The goals and exits that are criteria: who meets one of them leaves, wherever they stand."""
+
+    rules: tuple[Ending, ...]
+    """Goals first; the first that holds counts."""
+    subscription: int
+    """That to every event of the contact, upon which the criteria are looked at soon."""
+    look_seconds: float = 900
+    """How often they are looked at in any case, on an absolute grid."""
 
 
 class Entry(_Frozen):
@@ -320,10 +340,16 @@ class Plan(_Frozen):
     steps: tuple[Step, ...]
     criteria: tuple[JSON, ...] = ()
     subscriptions: tuple[Subscription, ...] = ()
+    endings: Endings | None = None
     rules: Rules = Rules()
     conversion: Conversion | None = None
     hasten: float = 1.0
     """Waits were divided by this when the plan was compiled; 1 outside demonstrations."""
+
+    def goals(self) -> set[str]:
+        """The outcomes of those who reach the goal."""
+        found = {one.outcome for one in self.subscriptions if one.role == "goal"}
+        return found | {one.outcome for one in (self.endings.rules if self.endings else ()) if one.role == "goal"}
 
     def correlated(self) -> tuple[str, ...]:
         """The properties of the entry event that events and criteria are compared with (`same:`), sorted."""

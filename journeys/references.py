@@ -80,6 +80,10 @@ def criteria_of(journey: Journey) -> Iterator[tuple[Path, dict[str, Any]]]:
     about_contact = split_where(journey.enter.where or {})[1]
     if about_contact:
         yield ("enter", "where"), about_contact
+    for role, rules in (("goal", journey.goal), ("exit", journey.exit)):
+        for index, rule in enumerate(rules):
+            if rule.when is not None:
+                yield (role, index, "when"), rule.when
     for path, step in steps_of(journey):
         for place, data in step.criteria():
             yield (*path, *place), data

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple, Protocol
 
 from journeys.plan import Plan, Send
@@ -58,6 +59,8 @@ class Scenario:
     seed: int = 0
     enter_within: float = 0.0
     """Contacts enter evenly over so many seconds; all at once if 0."""
+    budget: Decimal | None = None
+    """What the journey may still spend at the start; None if it has no budget."""
 
     @property
     def end(self) -> float:

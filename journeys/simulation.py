@@ -10,19 +10,38 @@ grows with the visits, not with the contacts times the moments at which somethin
 import heapq
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from core.errors import InvalidInput, Problem
+from journeys import wording
 from journeys.calendar import date_due, window_opens
 from journeys.expecting import Calendar, Events, listened
 from journeys.machine import advance, choose_arm
-from journeys.plan import Act, Choose, Notify, Send, Split, Step, Wait
+from journeys.plan import Act, Choose, Ending, Notify, Plan, Send, Split, Step, Wait
+from journeys.purse import Place, Purse
 from journeys.responses import Response, chance
-from journeys.scenario import Note, Person, Scenario, Tell, World
+from journeys.scenario import Decision, Note, Person, Scenario, Tell, World
 from journeys.steps.registry import effect_of
-from journeys.tally import DAY, Result, Tally
-from journeys.tokens import Batch, Due, Ended, Finish, Heard, Held, Input, Join, Token, Tokens, Turn, Visit, Went
+from journeys.tally import DAY, Charge, Result, Tally
+from journeys.tokens import (
+    Batch,
+    Due,
+    Ended,
+    Finish,
+    Heard,
+    Held,
+    Input,
+    Join,
+    Met,
+    Token,
+    Tokens,
+    Turn,
+    Unmet,
+    Went,
+)
 from segments.supposing import Supposed, SupposedMessage
 from segments.words import said
 
@@ -33,8 +52,10 @@ MOST_VISITS = 50_000
 """Of one contact. A loop with a wait of a second would go on for millions."""
 
 _LOOK = DAY
-"""A wait for criteria is looked at again after each event of the contact, and this often. (The engine looks more often,
-but what it would find changed is frozen here.)"""
+"""Criteria that end a wait or the journey are looked at again after each event of the contact, and this often. (The
+engine looks more often, but what it would find changed is frozen here.)"""
+
+_OVER_BUDGET = Decision("skip", "over_budget")
 
 _TOGETHER = ("message.opened", "message.clicked")
 
@@ -55,21 +76,35 @@ def simulate(
         people: who enters; each once.
         world: what is known of them.
         group: how many go through the machine together; has no influence on the result.
-        progress: called with the number of contacts who are through; may raise to end it.
+        progress: called with the number of contacts who are through; may raise to end it. When a budget comes to its
+            end they go through once more.
         tell: called with each thing that happens, contact by contact; for a few contacts.
 
     Raises:
         InvalidInput: a loop that goes round too often.
     """
-    tally = Tally()
-    events = Events(scenario)
-    calendar = Calendar()
-    for first in range(0, len(people), group):
-        members = people[first : first + group]
-        _Group(scenario, members, world, tally, events, calendar, tell).run()
-        if progress is not None:
-            progress(first + len(members))
-    return tally.result(scenario.plan, scenario.responses, scenario.start, scenario.days, scenario.seed, len(people))
+    events, calendar = Events(scenario), Calendar()
+
+    def play(purse: Purse | None, tell: Tell | None) -> Result:
+        tally = Tally()
+        for first in range(0, len(people), group):
+            members = people[first : first + group]
+            _Group(scenario, members, world, tally, events, calendar, purse, tell).run()
+            if progress is not None:
+                progress(first + len(members))
+        return tally.result(
+            scenario.plan, scenario.responses, scenario.start, scenario.days, scenario.seed, len(people)
+        )
+
+    if scenario.budget is None:
+        return play(None, tell)
+    purse = Purse()
+    result = play(purse, None)
+    end = purse.end_of(scenario.budget)
+    if end is not None or tell is not None:
+        result = play(Purse(end), tell)
+    spent_at = None if end is None else datetime.fromtimestamp(end.at, UTC)
+    return replace(result, budget=float(scenario.budget), spent_at=spent_at)
 
 
 class _Group:
@@ -83,11 +118,13 @@ class _Group:
         tally: Tally,
         events: Events,
         calendar: Calendar,
+        purse: Purse | None,
         tell: Tell | None,
     ) -> None:
-        self._scenario, self._plan = scenario, scenario.plan
+        self._scenario, self._plan = scenario, _looked_at_daily(scenario.plan)
         self._people = {person.id: person for person in people}
         self._world, self._tally, self._events, self._calendar, self._tell = world, tally, events, calendar, tell
+        self._purse = purse
         self._event_numbers = itertools.count(1)
         self._supposed: dict[int, Supposed] = {}
         self._asked: dict[int, set[str]] = {}
@@ -142,6 +179,7 @@ class _Group:
             self._tokens = turn.tokens
             self._note(turn)
             inputs = [one for batch in turn.batches for one in self._act(batch, now)]
+            inputs += self._endings(turn.looks, now)
             if not inputs:
                 return turn
 
@@ -230,7 +268,7 @@ class _Group:
                 message = f"a contact visits more than {MOST_VISITS} steps, among them {step}"
                 raise InvalidInput(Problem(message, "lengthen the wait in the loop, or simulate fewer days"))
             if self._tell is not None:
-                self._say(visit.enrollment, visit.at, visit.step, _came(visit))
+                self._say(visit.enrollment, visit.at, visit.step, wording.way(visit.via))
             answers = self._events.at_step(visit.step)
             if answers:
                 self._draw(visit.enrollment, visit.step, visit.visit, visit.at, answers)
@@ -253,6 +291,24 @@ class _Group:
         events = " or ".join(listened(self._plan, self._plan.steps[token.step]))
         until = "as long as it takes" if token.ends is None else f"until {_shown(token.ends)}"
         self._say(contact, token.since, token.step, f"waits {until}" + (f", or for {events}" if events else ""))
+
+    def _endings(self, looks: Sequence[tuple[int, int]], now: float) -> Iterator[Input]:
+        """Whether those who are looked at meet criteria that end the journey."""
+        met = {contact: self._met(contact, now) for contact in dict.fromkeys(contact for contact, _ in looks)}
+        for contact, visit in looks:
+            rule = met[contact]
+            yield Unmet(contact, visit) if rule is None else Met(contact, rule.outcome)
+
+    def _met(self, contact: int, now: float) -> Ending | None:
+        """The first rule of those that end the journey whose criteria hold for a contact."""
+        supposed, person = self._supposed[contact], self._people[contact]
+        for rule in self._plan.endings.rules if self._plan.endings is not None else ():
+            if self._world.holds(rule.criteria, person, now, supposed):
+                self._say(contact, now, -1, f"{self._world.words(rule.criteria)}: holds")
+                if rule.role == "goal":
+                    self._converted.add(contact)
+                return rule
+        return None
 
     def _act(self, batch: Batch, now: float) -> Iterator[Input]:
         step = self._plan.steps[batch.step]
@@ -312,6 +368,9 @@ class _Group:
     def _send(self, person: Person, number: int, step: Send, visit: int, now: float) -> Went | Held:
         supposed = self._supposed[person.id]
         decision = self._world.may_send(person, number, step, now, supposed)
+        charge = self._world.charge(person, step)
+        if decision.action == "send" and not self._is_paid(person, step, visit, now, charge):
+            decision = _OVER_BUDGET
         day = int((now - self._scenario.start) // DAY)
         if decision.action == "delay":
             self._tally.message(day, number, "delayed", decision.reason)
@@ -326,11 +385,17 @@ class _Group:
         else:
             message.states |= {"accepted", "delivered"}
             self._tally.message(day, number, "sent", "")
-            self._tally.charge(step.channel, self._world.charge(person, step))
+            self._tally.charge(step.channel, charge)
             if self._tell is not None:
                 self._tell(Note(now, step.id, f"{step.channel} {step.template} is sent", step.template))
             self._draw(person.id, number, visit, now, self._events.of_messages, message)
         return Went(person.id, visit, step.next)
+
+    def _is_paid(self, person: Person, step: Send, visit: int, now: float, charge: Charge) -> bool:
+        """Whether the journey's budget pays for a message. Alerts are neither counted nor stopped."""
+        if self._purse is None or step.priority == "alert":
+            return True
+        return self._purse.pays(Place(now, visit, person.id), charge.amount or Decimal())
 
     def _choose(self, person: Person, number: int, step: Choose, visit: int, now: float) -> Went:
         supposed = self._supposed[person.id]
@@ -359,26 +424,10 @@ class _Group:
             self._tell(Note(at, self._plan.steps[number].id if number >= 0 else "", what))
 
 
-_WAYS = {
-    "entry": "enters",
-    "criteria": "the criteria hold",
-    "missing": "there is no such date",
-    "join": "the branches have met",
-    "overdue": "passed over, because it is overdue",
-    "next": "goes on",
-    "event": "the event came",
-    "timeout": "the time has come",
-    "otherwise": "no branch holds",
-}
-
-
-def _came(visit: Visit) -> str:
-    kind, _, name = visit.via.partition(":")
-    return {
-        "branch": f"branch {name} holds",
-        "arm": f"is given arm {name}",
-        "parallel": f"begins the branch {name}",
-    }.get(kind) or _WAYS.get(kind, visit.via)
+def _looked_at_daily(plan: Plan) -> Plan:
+    if plan.endings is None:
+        return plan
+    return plan.model_copy(update={"endings": plan.endings.model_copy(update={"look_seconds": _LOOK})})
 
 
 def _shown(at: float) -> str:

@@ -135,6 +135,10 @@ class Result:
     converted: int
     """Who reached a goal."""
     responses: list[ResponseRow]
+    budget: float | None = None
+    """What the journey could still spend at the start."""
+    spent_at: datetime | None = None
+    """When a message came that the budget did not pay for: the journey would pause itself then."""
 
     def sent(self) -> dict[str, int]:
         """Messages sent, by step."""

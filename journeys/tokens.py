@@ -1,10 +1,10 @@
 """Tokens, what happens to them, and what the machine says of them. Plain data; pure like the machine."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-Phase = Literal["ready", "acting", "waiting", "held", "forked"]
+Phase = Literal["ready", "asking", "acting", "waiting", "held", "forked"]
 Key = tuple[int, int]
 """Enrollment id and branch; branch 0 is the trunk, others have the number of their first visit."""
 Tokens = dict[Key, "Token"]
@@ -18,8 +18,9 @@ class Token(NamedTuple):
     """The number of the visit, this one's place among all steps visited. The trunk of a forked enrollment counts the
     visits of its branches."""
     phase: Phase
-    """ready: just arrived; acting: its batch is under way; waiting: until `due` or an event; held: the step is to be
-    tried again at `due`; forked: its branches are under way."""
+    """ready: just arrived; asking: before it acts it is found out whether criteria hold that end the journey; acting:
+    its batch is under way; waiting: until `due` or an event; held: the step is to be tried again at `due`; forked: its
+    branches are under way."""
     seed: int
     """Of the contact (core.ids.seed); splits hash it."""
     since: float
@@ -37,6 +38,8 @@ class Token(NamedTuple):
     """Of a forked token: its branches that are under way."""
     closing: bool = False
     """Whether the criteria it waits for are looked at for the last time: its wait has come to its end."""
+    look: float | None = None
+    """Of a trunk: when the criteria that end the journey are looked at next; None if the plan has none."""
 
 
 class Visit(NamedTuple):
@@ -74,6 +77,8 @@ class Finish(NamedTuple):
     visit: int
     at: float
     outcome: str
+    met: bool = False
+    """Whether criteria ended it that are a goal or an exit of the journey."""
 
 
 class Batch(NamedTuple):
@@ -136,13 +141,27 @@ class Ended(NamedTuple):
     outcome: str
 
 
+class Met(NamedTuple):
+    """Criteria that end the journey were found to hold."""
+
+    enrollment: int
+    outcome: str
+
+
+class Unmet(NamedTuple):
+    """None of them was found to hold for the token that asked under this visit."""
+
+    enrollment: int
+    visit: int
+
+
 class Stop(NamedTuple):
     """End every enrollment with this outcome."""
 
     outcome: str
 
 
-Input = Join | Heard | Went | Due | Held | Ended | Stop
+Input = Join | Heard | Went | Due | Held | Ended | Met | Unmet | Stop
 
 
 @dataclass
@@ -159,13 +178,24 @@ class Turn:
     """Enrollments whose branches have gone on, or have met."""
     spent: dict[Key, int] = field(default_factory=dict)
     """The event that has just ended a wait of the token."""
+    looks: list[tuple[int, int]] = field(default_factory=list)
+    """(enrollment, visit) of those for whom the criteria that end the journey are to be looked at; visit 0 where no
+    token waits for the answer."""
+    unmet: set[Key] = field(default_factory=set)
+    """Tokens that have just been looked at, and may act."""
     unheard: set[Key] = field(default_factory=set)
     """Tokens whose wait has run out, but an event may have come before that which nobody has told of yet."""
 
     def next_due(self) -> float | None:
         """The earliest time at which a token has to be looked at again; those in `unheard` wait for no time."""
-        times = (token.due for key, token in self.tokens.items() if token.due is not None and key not in self.unheard)
-        return min(times, default=None)
+        return min(self._times(), default=None)
+
+    def _times(self) -> Iterator[float]:
+        for key, token in self.tokens.items():
+            if token.due is not None and key not in self.unheard:
+                yield token.due
+            if token.look is not None:
+                yield token.look
 
 
 def branches_of(tokens: Mapping[Key, Token], enrollment: int) -> list[Key]:
@@ -179,17 +209,29 @@ def branches_of(tokens: Mapping[Key, Token], enrollment: int) -> list[Key]:
     return found
 
 
+def arrive(tokens: Tokens, key: Key, step: int, at: float, via: str, *, forget: bool = False) -> Visit:
+    """Put a token on a step, where it is ready; `forget` what it has heard. Gives the visit."""
+    enrollment, branch = key
+    token, trunk = tokens[key], tokens[enrollment, 0]
+    number = trunk.visit + 1
+    if branch:
+        tokens[enrollment, 0] = trunk._replace(visit=number)
+    heard = () if forget else token.heard
+    tokens[key] = Token(step, number, "ready", token.seed, at, None, heard, None, token.late, look=token.look)
+    return Visit(enrollment, number, step, at, via)
+
+
 def give_up(tokens: Tokens, key: Key) -> None:
     """Take a branch away, with the branches it has itself."""
     for branch in tokens.pop(key).branches:
         give_up(tokens, (key[0], branch))
 
 
-def finish(tokens: Tokens, enrollment: int, now: float, outcome: str) -> Finish:
+def finish(tokens: Tokens, enrollment: int, now: float, outcome: str, *, met: bool = False) -> Finish:
     """Take an enrollment away, with all its branches."""
     visit = tokens[enrollment, 0].visit
     give_up(tokens, (enrollment, 0))
-    return Finish(enrollment, visit, now, outcome)
+    return Finish(enrollment, visit, now, outcome, met)
 
 
 def wait_of(token: Token) -> float | None:

@@ -11,6 +11,26 @@ from segments.criteria import parse
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _DAY_WORDS = {(0, 1, 2, 3, 4, 5, 6): "", (0, 1, 2, 3, 4): " on weekdays", (5, 6): " on weekends"}
+_WAYS = {
+    "entry": "entered",
+    "next": "went on",
+    "moved": "was moved, by a new version or by hand",
+    "missing": "there is no such date",
+    "overdue": "the message was overdue and left out",
+    "join": "the branches have met",
+    "answered": "there was an answer",
+    "failed": "the call failed",
+    "otherwise": "no branch held",
+    "event": "the event came",
+    "timeout": "the time had come",
+    "criteria": "the criteria held",
+}
+_NAMED_WAYS = {
+    "branch": "branch {} held",
+    "arm": "was given arm {}",
+    "parallel": "began the branch {}",
+    "answer": "answer {} held",
+}
 _UNITS = (("week", 604_800), ("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
@@ -48,6 +68,12 @@ def local_time(local: LocalTime) -> str:
     named = _DAY_WORDS.get(local.weekdays, " on " + ", ".join(_DAYS[day] for day in local.weekdays))
     zone = "the contact's time zone" if local.zone == "contact" else local.zone
     return f"{local.time}{named}, in {zone}"
+
+
+def way(via: str) -> str:
+    """How a contact came to a step, by what the machine says of it. What nobody knows stays as it is."""
+    kind, _, name = via.partition(":")
+    return _NAMED_WAYS[kind].format(name) if kind in _NAMED_WAYS else _WAYS.get(kind, via)
 
 
 def event(given: EventFilter) -> str:

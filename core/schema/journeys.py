@@ -24,6 +24,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, array
 
 from core.schema.base import big_id, merged_from, metadata, moment
 
+CLOSED_BY_CRITERIA = 0
+"""In `enrollment.closed_by`: no event reached the goal or the exit, its criteria held."""
+
 journey = Table(
     "journey",
     metadata,
@@ -89,7 +92,11 @@ enrollment = Table(
     moment("entered_at", default=True),
     Column("entry_event_id", BigInteger, comment="The event that began it, with its time, to find it again"),
     Column("entry_event_at", DateTime(timezone=True)),
-    Column("closed_by", BigInteger, comment="The event that reached a goal or an exit, as the router saw it"),
+    Column(
+        "closed_by",
+        BigInteger,
+        comment="The event that reached a goal or an exit, as the router saw it; 0 if criteria did",
+    ),
     moment("finished_at", nullable=True),
     moment("due_at", nullable=True, comment="When its present wait ends"),
     Column("journey_id", Integer, nullable=False),

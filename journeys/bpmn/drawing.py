@@ -169,11 +169,7 @@ def trigger_of(rule: dict[str, Any]) -> Trigger:
     """A message for an event, a condition for criteria."""
     if "event" in rule:
         return Trigger("message", clean(str(rule["event"])))
-    return Trigger(
-        "conditional",
-        as_json({key: test for key, test in rule.items() if key not in {"then", "outcome"}}),
-        language=NAMESPACE,
-    )
+    return Trigger("conditional", as_json(rule.get("when")), language=NAMESPACE)
 
 
 # --- gateways

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.documents import Path
+from journeys.bpmn.changes import CRITERIA_MEND
 from journeys.bpmn.chart import BOTTOM
 from journeys.bpmn.drawing import entrance_of, trigger_of
-from journeys.bpmn.foreign import mapping
+from journeys.bpmn.foreign import criteria_of, mapping
 from journeys.bpmn.labels import short
 from journeys.bpmn.markup import Tag
 from journeys.bpmn.source import BPMN, Definition, Source
@@ -145,7 +146,9 @@ def _rule(source: Source, tag: Tag) -> tuple[str, dict[str, Any]] | None:
         source.refuse(step, "a goal or an exit only ends the journey", "take it out; act in the journey itself")
     if start is None or definition is None or start.attributes.get("isInterrupting") == "false":
         source.refuse(
-            tag, "an event sub-process is a goal or an exit here", "begin it with one interrupting message event"
+            tag,
+            "an event sub-process is a goal or an exit here",
+            "begin it with one interrupting message or conditional event",
         )
         return None
     end = next((one.attributes.get("name", "") for one in inside if one.name == "endEvent"), "")
@@ -153,11 +156,23 @@ def _rule(source: Source, tag: Tag) -> tuple[str, dict[str, Any]] | None:
         own = source.detail(tag, role)
         if own is not None:
             return role, _own_rule(source, start, own[1], definition, end, role)
-    if definition.kind != "message" or not definition.body:
-        source.refuse(start, "only a message with a name ends a journey", "give it a message")
-        return None
+    cause = _cause(source, start, definition)
     role = "goal" if tag.attributes.get("name", "").lower().startswith("goal") else "exit"
-    return role, {"event": definition.body} | ({"outcome": end} if end and end != role else {})
+    return None if cause is None else (role, cause | ({"outcome": end} if end and end != role else {}))
+
+
+def _cause(source: Source, start: Tag, definition: Definition) -> dict[str, Any] | None:
+    """The event or the criteria that end the journey."""
+    if definition.kind == "message" and definition.body:
+        return {"event": definition.body}
+    if definition.kind != "conditional":
+        source.refuse(start, "only a message with a name, or a condition, ends a journey", "give it one of them")
+        return None
+    data = criteria_of(definition.body)
+    if data is None:
+        source.refuse(start, f"its condition {definition.body[:60]} is not criteria", CRITERIA_MEND)
+        return None
+    return {"when": data}
 
 
 def _own_rule(
@@ -165,10 +180,11 @@ def _own_rule(
 ) -> dict[str, Any]:
     trigger = trigger_of(rule)
     if (definition.kind, definition.body) != (trigger.kind, trigger.body):
-        if definition.kind != "message" or "event" not in rule:
+        if definition.kind != trigger.kind:
             source.refuse(
                 start, "its event definition and its Kaskad details say different things", "restore one of them"
             )
-        rule = rule | {"event": definition.body}
+            return rule
+        rule = rule | (_cause(source, start, definition) or {})
     written = str(rule.get("outcome") or role)
     return rule if not end or end == short(written) else rule | {"outcome": end}

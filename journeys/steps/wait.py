@@ -31,7 +31,7 @@ from journeys.steps.known import Known
 from journeys.steps.place import Draft, Label, Place, event_filter
 
 LOOK_SECONDS = 900
-"""How often criteria that a wait waits for are looked at, besides on every event of the contact."""
+"""How often criteria that end a wait or the journey are looked at, besides on every event of the contact."""
 LOOK_AT_DATES_SECONDS = 86_400
 """How often a date that a wait waits for is read again: it may have been changed."""
 HASTENED_LOCAL_SECONDS = 12 * 3600

@@ -1,6 +1,6 @@
 """Contacts who entered journeys, and how that ended. A contact who entered twice counts twice."""
 
-from sqlalchemy import Integer, Text, and_, func, select, tuple_
+from sqlalchemy import Integer, Text, and_, cast, func, literal, select, tuple_
 from sqlalchemy.dialects.postgresql import JSONB
 
 from core.schema.journeys import enrollment, journey_version
@@ -16,7 +16,9 @@ FINISHED = Measure(
     expression=func.count().filter(enrollment.c.state == "finished"),
 )
 
-_rule = func.jsonb_array_elements(journey_version.c.plan["subscriptions"]).table_valued("value").render_derived()
+_met = func.coalesce(journey_version.c.plan["endings", "rules"], cast(literal([], JSONB), JSONB))
+_rules = journey_version.c.plan["subscriptions"].concat(_met)
+_rule = func.jsonb_array_elements(_rules).table_valued("value").render_derived()
 _said = _rule.c.value.cast(JSONB)
 # Uncorrelated, so PostgreSQL reads each plan once and hashes what it found.
 _goals = (
@@ -27,7 +29,7 @@ _goals = (
 GOALS = Measure(
     slug="goals",
     label="Goals reached",
-    description="Enrollments that ended because the event of a goal came",
+    description="Enrollments that ended because a goal was reached: its event came, or its criteria held",
     unit="count",
     source=ENROLLMENTS,
     expression=func.count().filter(

@@ -17,6 +17,7 @@ from engine.cohort import CohortWorkflow
 from engine.wire import (
     LOG_QUEUE,
     MAIN_QUEUE,
+    Acted,
     CohortStart,
     HandedOver,
     HandOver,
@@ -32,10 +33,16 @@ from engine.wire import (
     Withdrawal,
 )
 from journeys import moving
-from journeys.plan import EventFilter, Plan, Send, Subscription, Wait
+from journeys.plan import ANY_EVENT, Ending, Endings, EventFilter, Plan, Send, Subscription, Wait
 from tests.journeys.test_machine import REFERENCE
 
 HOUR = 3600.0
+WATCHED = REFERENCE.model_copy(
+    update={
+        "subscriptions": (*REFERENCE.subscriptions, Subscription(role="watch", filter=EventFilter(event=ANY_EVENT))),
+        "endings": Endings(rules=(Ending(role="exit", criteria=0, outcome="met"),), subscription=2),
+    }
+)
 
 
 class Bench:
@@ -54,8 +61,11 @@ class Bench:
         self.questions: list[int | None] = []
         self.caught_up = asyncio.Event()
         self.gate, self.prepared = asyncio.Event(), asyncio.Event()
-        self.gate.set()
-        self.prepared.set()
+        self.looked, self.looked_anew = asyncio.Event(), asyncio.Event()
+        for one in (self.gate, self.prepared, self.looked, self.looked_anew):
+            one.set()
+        self.asked: list[int] = []
+        self.meets: set[int] = set()
 
     @activity.defn
     async def record(self, request: RecordRequest) -> None:
@@ -103,10 +113,18 @@ class Bench:
         """The first branch holds."""
         return Places([[enrollment, visit, 3, "branch:1"] for enrollment, visit in request.members])
 
+    @activity.defn
+    async def leave(self, request: StepRequest) -> Acted:
+        """Those in `meets` meet the criteria, once that is to be known, of the first version or of another one."""
+        await (self.looked if request.version_id == 1 else self.looked_anew).wait()
+        self.asked.append(request.version_id)
+        return Acted(ended=[[one, 0, "met"] for one in sorted({one for one, _ in request.members} & self.meets)])
+
     @asynccontextmanager
     async def at_work(self, client: Client) -> AsyncIterator[None]:
         """Serve the queues of the workflow and of its provider."""
-        activities: list[Callable[..., object]] = [self.record, self.prepare, self.choose, self.withdraw]
+        activities: list[Callable[..., object]] = [self.record, self.prepare, self.choose]
+        activities += [self.leave, self.withdraw]
         async with (
             Worker(client, task_queue=MAIN_QUEUE, workflows=[CohortWorkflow], activities=activities),
             Worker(client, task_queue=LOG_QUEUE, activities=[self.listen]),
@@ -281,10 +299,12 @@ async def test_a_message_that_a_pause_made_overdue_may_be_left_out(
     assert bench.outcomes == {1: "silent"}
 
 
-async def held_up(environment: WorkflowEnvironment, bench: Bench) -> WorkflowHandle[CohortWorkflow, None]:
+async def held_up(
+    environment: WorkflowEnvironment, bench: Bench, plan: Plan = REFERENCE
+) -> WorkflowHandle[CohortWorkflow, None]:
     """A cohort of two, whose first letters have to wait an hour for their provider."""
     bench.slow = {1: HOUR, 2: HOUR}
-    handle = await start(environment, 2)
+    handle = await start(environment, 2, plan)
     await until(lambda: not bench.slow, lambda: environment.sleep(1))
     return handle
 
@@ -348,6 +368,36 @@ async def test_what_waits_for_its_provider_is_withdrawn_from_those_who_leave(
     assert bench.sent == []
     assert bench.withdrawn == [(1, 1, False), (2, 1, False)]
     assert bench.outcomes == {1: "submitted", 2: "refunded"}
+
+
+async def test_who_meets_the_criteria_that_end_the_journey_gets_no_letter(
+    skipping: WorkflowEnvironment, bench: Bench
+) -> None:
+    bench.meets = {1}
+    async with bench.at_work(skipping.client):
+        handle = await start(skipping, 2, plan=WATCHED)
+        await until(lambda: len(bench.sent) == 1, lambda: skipping.sleep(1))
+        assert bench.outcomes == {1: "met"}
+        bench.meets = {2}
+        await handle.signal(CohortWorkflow.inform, News(heard=[[7, 2, 2, 1]]))
+        await handle.result()
+    assert bench.sent == [(2, 1)]
+    assert bench.outcomes == {1: "met", 2: "met"}
+    assert [group.met for request in bench.requests for group in request.finished] == [True, True]
+
+
+async def test_a_letter_that_waits_for_its_provider_is_withdrawn_from_who_meets_the_criteria(
+    skipping: WorkflowEnvironment, bench: Bench
+) -> None:
+    async with bench.at_work(skipping.client):
+        handle = await held_up(skipping, bench, plan=WATCHED)
+        bench.meets = {1}
+        await handle.signal(CohortWorkflow.inform, News(heard=[[7, 1, 2, 1]]))
+        await until(lambda: bool(bench.withdrawn), lambda: skipping.sleep(1))
+        await handle.signal(CohortWorkflow.inform, News(orders=[Order(1, 2, None, "refunded")]))
+        await handle.result()
+    assert bench.withdrawn[0] == (1, 1, False)
+    assert bench.outcomes == {1: "met", 2: "refunded"}
 
 
 async def test_continue_as_new_takes_along_what_a_pause_holds(
@@ -443,7 +493,7 @@ async def test_continue_as_new_waits_for_work_under_way(brief_histories: Workflo
     assert bench.outcomes == {1: "submitted"}
 
 
-@pytest.mark.parametrize("stuck", ["prepared", "gate"], ids=["prepare", "deliver"])
+@pytest.mark.parametrize("stuck", ["prepared", "gate", "looked"], ids=["prepare", "deliver", "leave"])
 async def test_work_that_never_ends_does_not_keep_a_cohort_from_continuing_as_new(
     brief_histories: WorkflowEnvironment, bench: Bench, stuck: str
 ) -> None:
@@ -453,7 +503,8 @@ async def test_work_that_never_ends_does_not_keep_a_cohort_from_continuing_as_ne
     blocked: asyncio.Event = getattr(bench, stuck)
     blocked.clear()
     async with bench.at_work(brief_histories.client):
-        handle = await start(brief_histories, 2, closes_in=0, patience=0.5)
+        plan = WATCHED if stuck == "looked" else REFERENCE
+        handle = await start(brief_histories, 2, plan, closes_in=0, patience=0.5)
         first_run = (await handle.describe()).run_id
         latest = brief_histories.client.get_workflow_handle(handle.id)
         await until(lambda: len(bench.visits) == 2, tick)
@@ -541,6 +592,26 @@ async def test_a_letter_under_way_while_the_version_changes_is_sent_once(
         await handle.result()
     assert sorted(bench.sent) == [(1, 1), (1, 3), (2, 1), (2, 3)]
     assert bench.outcomes == {1: "silent", 2: "silent"}
+
+
+async def test_what_was_found_of_the_criteria_of_another_version_lets_nobody_through(
+    skipping: WorkflowEnvironment, bench: Bench
+) -> None:
+    bench.looked.clear()
+    bench.looked_anew.clear()
+    async with bench.at_work(skipping.client):
+        handle = await start(skipping, 1, WATCHED)
+        await until(lambda: len(bench.visits) == 1, lambda: skipping.sleep(1))
+        await handle.signal(CohortWorkflow.inform, shift(WATCHED, WATCHED, 1, 2))
+        await until(lambda: any(one.version_id == 2 for one in bench.requests), lambda: skipping.sleep(1))
+        bench.looked.set()
+        await until(lambda: 1 in bench.asked, lambda: skipping.sleep(1))
+        await skipping.sleep(2)  # real seconds while an activity runs: in them a letter would have been sent
+        assert bench.sent == []
+        bench.meets = {1}
+        bench.looked_anew.set()
+        await handle.result()
+    assert (bench.sent, bench.outcomes) == ([], {1: "met"})
 
 
 async def test_contacts_are_moved_and_taken_out_by_hand_once(skipping: WorkflowEnvironment, bench: Bench) -> None:

@@ -25,6 +25,7 @@ JOURNEY = """
 journey: told
 enter: {event: asked}
 goal: {event: order.paid, where: {event.cart_id: {same: cart_id}}, outcome: bought}
+exit: {when: {contact.tags: gone}, outcome: gone}
 quiet_hours: 22:00-08:00
 steps:
   - {id: letter, send: email, template: letter}
@@ -178,7 +179,9 @@ async def test_a_history_from_the_tables(database: Database) -> None:
     assert told.waits == [
         history.Waiting("pause", due, "waits for 4 hours, or until answered where score is at least 3")
     ]
-    assert told.ends_upon == "order.paid where cart_id is the cart_id of the entry (bought)"
+    assert told.ends_upon == (
+        "order.paid where cart_id is the cart_id of the entry (bought) or has the tag gone (gone)"
+    )
 
 
 WAITING = """

@@ -90,6 +90,18 @@ async def test_the_later_of_two_waits_of_one_visit_holds(database: Database, act
     assert (await state(database, 1))["due_at"] == datetime.fromtimestamp(NOW + 5, UTC)
 
 
+async def test_criteria_that_ended_a_run_close_it(database: Database, activities: Activities) -> None:
+    await enroll(database, 1, 2, 3)
+    async with database.begin() as connection:
+        await connection.execute(text("update enrollment set closed_by = 7 where id = 2"))
+    finished = [Finishes(1, NOW, "met", [1, 2], met=True), Finishes(1, NOW, "done", [3])]
+    for _ in range(2):
+        await activities.record(RecordRequest(1, 1, [], [], finished, over=False))
+    async with database.begin() as connection:
+        rows = await connection.execute(text("select id, closed_by, outcome from enrollment order by id"))
+        assert [tuple(row) for row in rows] == [(1, 0, "met"), (2, 7, "met"), (3, None, "done")]
+
+
 async def test_late_repeat_does_not_bring_an_enrollment_back(database: Database, activities: Activities) -> None:
     await enroll(database, 1)
     first = RecordRequest(1, 1, [Arrivals(1, 0, NOW, "entry", [1])], [], [], over=False)

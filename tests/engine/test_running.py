@@ -136,7 +136,7 @@ async def _served(database: Database, settings: Settings, environment: WorkflowE
     delivery, versions = Delivery(database, settings), Versions()
     activities = Activities(database, settings, delivery, versions)
     work: list[Callable[..., object]] = [activities.record, activities.prepare, activities.choose, activities.act]
-    work.append(activities.withdraw)
+    work += [activities.leave, activities.withdraw]
     client = environment.client
     try:
         async with (
@@ -243,6 +243,50 @@ async def test_criteria_are_looked_at_again_when_something_happens_to_the_contac
     await here.run('update contact set attributes = \'{"city": "Moscow"}\'')
     await here.happen("profile.seen", anna)
     assert await here.outcome("w", anna) == "moved"
+
+
+LEAVING = """
+journey: leaving
+goal: {when: {event: order.paid}, outcome: bought}
+exit:
+  - {when: {not: {contact.city: Moscow}}, outcome: moved}
+  - {event: account.closed}
+steps:
+  - {id: letter, send: email, template: letter}
+  - {wait: 2s, until: {event: asked}}
+  - {id: more, send: email, template: letter}
+  - {id: months, wait: 30d}
+"""
+
+
+async def test_who_meets_criteria_that_end_the_journey_leaves_wherever_they_stand(here: Installation) -> None:
+    await here.publish(LEAVING)
+    await here.publish(
+        "journey: parent\nsteps:\n  - {enroll: leaving, await: true, outcomes: {bought: happy}}\n"
+        "  - end: other\n  - {id: happy, end: happy}\n"
+    )
+    kazan, anna, boris = await here.contact(city="Kazan"), await here.contact(city="Moscow"), await here.contact()
+    await here.run('update contact set attributes = \'{"city": "Moscow"}\' where id = :id', id=boris)
+    await here.enter("leaving", kazan, anna)
+    await here.enter("parent", boris)
+    assert await here.outcome("leaving", kazan) == "moved"
+    await here.until("select 1 from message having count(*) = 2")
+    # Nothing happened to her: it is found out before the next letter.
+    await here.run('update contact set attributes = \'{"city": "Kazan"}\' where id = :id', id=anna)
+    assert await here.outcome("leaving", anna) == "moved"
+    await here.until("select 1 from enrollment where contact_id = :id and step = 3", id=boris)
+    async with here.database.begin() as connection:
+        _, waiting = await history.of_contact(connection, boris)
+        (left,) = await history.of_contact(connection, kazan)
+    assert waiting.journey == "parent"
+    assert left.moments[-1].what == "finished by a goal or an exit rule: moved"
+    await here.happen("order.paid", boris)
+    assert await here.outcome("leaving", boris) == "bought"
+    assert await here.outcome("parent", boris) == "happy"
+    rows = await here.run("select contact_id, count(*) as n from message group by 1 order by 1")
+    assert [tuple(row) for row in rows] == [(anna, 1), (boris, 2)]
+    closed = await here.run("select distinct closed_by from enrollment where outcome in ('moved', 'bought')")
+    assert [row.closed_by for row in closed] == [0]
 
 
 OF_CART = "{event: {name: order.paid, where: {event.cart: {same: cart}}}}"

@@ -26,17 +26,20 @@ from core.schema import metadata
 from core.settings import Settings
 from engine import simulating
 from engine.activities import Activities
-from engine.simulating_screen import bar
+from engine.simulating_screen import bar, simulated
 from engine.versions import Versions
-from engine.wire import HandOver, RecordRequest, StepRequest
+from engine.wire import ENDINGS, HandOver, RecordRequest, StepRequest
 from journeys import store
 from journeys.machine import advance
 from journeys.plan import Choose, Plan, Send
-from journeys.tokens import Batch, Heard, Input, Join, Tokens, Went
+from journeys.tokens import Batch, Heard, Input, Join, Met, Tokens, Unmet, Went
 
 JOURNEY = """
 journey: compare
 enter: {event: asked, where: {contact.age: {gte: 18}}}
+exit:
+  - {when: {contact.tags: gone}, outcome: gone}
+  - {when: {contact.tags: {contains_all: [vip, told]}}, outcome: told}
 steps:
   - {id: letter, send: email, template: letter}
   - wait: 4h
@@ -58,6 +61,7 @@ steps:
   - {suppress: email, lift: true}
   - if: {contact.suppressed: email}
     then: [{end: suppressed}]
+  - tag: told
   - {id: allowed, send: email, template: letter}
   - end: silent
   - {id: thanks, send: email, template: letter, purpose: transactional}
@@ -80,6 +84,7 @@ PEOPLE: list[tuple[int, bool | None, str | None, list[str], int]] = [
     (7, True, "not an address", [], 30),
     (8, True, "suppressed@example.com", ["vip"], 30),
     (9, True, "nine@example.com", [], 12),
+    (10, True, "ten@example.com", ["gone"], 30),
 ]
 
 
@@ -159,6 +164,7 @@ class Engine:
             inputs = [
                 one for batch in turn.batches for one in await self._act(found.version_id, found.plan, batch, moment)
             ]
+            inputs += await self._ask(found.version_id, turn.looks, moment)
             if not inputs:
                 await self._click()  # before time goes on
                 moment = turn.next_due()
@@ -166,6 +172,13 @@ class Engine:
                     moment, answer = begun + 3600, False
                     inputs = [Heard(number, 0) for number in people]
         await self.delivery.close()
+
+    async def _ask(self, version_id: int, looks: list[tuple[int, int]], at: float) -> list[Input]:
+        if not looks:
+            return []
+        request = StepRequest(version_id, ENDINGS, at, [list(look) for look in looks])
+        met = {row[0]: row[2] for row in (await self.environment.run(self.activities.leave, request)).ended}
+        return [Met(one, met[one]) if one in met else Unmet(one, visit) for one, visit in looks]
 
     async def _act(self, version_id: int, plan: Plan, batch: Batch, at: float) -> list[Input]:
         request = StepRequest(version_id, batch.step, at, [list(member) for member in batch.members])
@@ -194,11 +207,17 @@ class Engine:
             return list(await connection.execute(text(statement)))
 
 
+@pytest.mark.parametrize("budget", [None, "0.75", "1.75"])
 @pytest.mark.parametrize("answer", [False, True])
 @pytest.mark.parametrize("click", [False, True])
 async def test_it_foretells_what_the_engine_does(
-    installed: Database, settings: Settings, answer: bool, click: bool
+    installed: Database, settings: Settings, answer: bool, click: bool, budget: str | None
 ) -> None:
+    if budget is not None:
+        async with installed.begin() as connection:
+            await store.publish(connection, f"limits: {{budget: {budget}}}\n{JOURNEY}", "compare.yaml")
+            prices = [tariffs.NewPrice("main", Decimal("0.25"), "EUR")]
+            await tariffs.import_prices(connection, list(enumerate(prices)), "prices.csv")
     responses = f"clicked={int(click)}@=0s,answered={int(answer)}@=1h"
     done = await simulating.simulate(installed, await wanted(installed, responses=responses))
     assert done.not_let_in == 1  # who is twelve
@@ -219,7 +238,7 @@ async def test_it_foretells_what_the_engine_does(
     assert {(one.step, one.via, one.visits) for one in done.result.ways} == {
         (names[step], via, count) for step, via, count in visits
     }
-    assert sum(done.result.sent().values()) > 3
+    assert sum(done.result.sent().values()) > 3 if budget is None else done.result.cost == float(budget)
 
 
 async def test_nothing_is_written(installed: Database, settings: Settings) -> None:
@@ -270,12 +289,12 @@ async def test_the_story_of_a_contact_shows_its_letters_and_reasons(installed: D
     story = await simulating.tell(installed, settings, asked)
     assert story.let_in
     letters = [line.message for line in story.lines if line.message is not None]
-    assert [letter.subject for letter in letters] == ["Dear Ann, about tea"] * 3
+    assert [letter.subject for letter in letters] == ["Dear Ann, about tea"] * 2
     assert letters[0].text.startswith("Hello Ann.")
     words = [f"{line.step}: {line.what}" for line in story.lines]
     assert "if-1: has the tag vip: holds" in words
     assert "if-2: has the tag quiet and agreed to news by email: does not hold" in words
-    assert words[-1] == ": the journey ends: silent"
+    assert words[-2:] == [": has all of the tags vip, told: holds", ": the journey ends: told"]
     child = await simulating.tell(installed, settings, await wanted(installed, segment=None, contact="9"))
     assert not child.let_in
     refused = await simulating.tell(installed, settings, await wanted(installed, segment=None, contact="8"))
@@ -304,6 +323,18 @@ async def test_caps_count_what_was_sent_before_and_in_the_simulation(installed: 
         )
     after = await simulating.simulate(installed, simulating.Wanted(capped, segment="all", days=3))
     assert "letter" not in after.result.sent()
+
+
+async def test_a_budget_counts_what_the_journey_has_spent_and_the_prices_that_are_given(installed: Database) -> None:
+    async with installed.begin() as connection:
+        await store.publish(connection, f"limits: {{budget: 5}}\n{JOURNEY}", "compare.yaml")
+        await connection.execute(text("insert into journey_spending select id, 2.5 from journey"))
+    done = await simulating.simulate(installed, await wanted(installed, prices={"email": 0.5}))
+    assert (done.result.budget, sum(done.result.sent().values()), done.result.cost) == (2.5, 5, 2.5)
+    assert done.result.spent_at is not None
+    shown = "\n".join(str(part) for part in simulated(done))
+    assert "The budget is spent on day 1" in shown and "2.50 were left at the start" in shown
+    assert (await simulating.simulate(installed, await wanted(installed))).result.spent_at is None
 
 
 async def test_quiet_hours_hold_messages_back(installed: Database) -> None:
@@ -391,7 +422,7 @@ async def test_the_command(installed: Database, tmp_path: Path) -> None:
     code, out, err = await kaskad(str(file), "--segment", "all", "--response", "answered=1@=1h", "--price", "email=2")
     assert code == 0, err
     for said in (
-        "8 contacts enter, 1 more",
+        "9 contacts enter, 1 more",
         "could not be published yet",
         "no_consent".replace("_", " "),
         "answered",
@@ -401,7 +432,7 @@ async def test_the_command(installed: Database, tmp_path: Path) -> None:
     code, out, err = await kaskad("compare", "--segment", "all", "--days", "2", "--seed", "7", "--json")
     assert code == 0, err
     result = json.loads(out)["result"]
-    assert (result["seed"], result["days"], result["entered"]) == (7, 2, 8)
+    assert (result["seed"], result["days"], result["entered"]) == (7, 2, 9)
     code, out, err = await kaskad("compare", "--contact", "1")
     assert code == 0, err
     assert "Dear Ann, about nothing" in out

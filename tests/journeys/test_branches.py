@@ -11,7 +11,23 @@ from hypothesis import strategies as st
 import journeys
 from journeys.machine import advance
 from journeys.plan import Act, Choose, Plan, Send, Wait
-from journeys.tokens import Batch, Due, Ended, Finish, Heard, Held, Input, Join, Tokens, Turn, Went, dump, restore
+from journeys.tokens import (
+    Batch,
+    Due,
+    Ended,
+    Finish,
+    Heard,
+    Held,
+    Input,
+    Join,
+    Met,
+    Tokens,
+    Turn,
+    Unmet,
+    Went,
+    dump,
+    restore,
+)
 
 BOTH = """
 journey: both
@@ -252,7 +268,8 @@ steps:
   - {id: tail, wait: 100s, until: {event: e2}}
   - {id: last, send: email, template: e}
 """.replace("[WAIT]", "{then: [{wait: 90s}]}")
-PLANS = [plan_of(NESTED.replace("MODE", mode)) for mode in ("all", "first")]
+LEAVING = NESTED.replace("goal: {event: bought}", "goal: {event: bought}\nexit: {when: {contact.tags: x}}")
+PLANS = [plan_of(story.replace("MODE", mode)) for story in (NESTED, LEAVING) for mode in ("all", "first")]
 
 World = list[tuple[int, float, int, list[tuple[float, str]], float | None]]
 """Per contact: enrollment, when it enters, its seed, its events, and from when on its criteria hold."""
@@ -286,6 +303,7 @@ def live(plan: Plan, world: World) -> dict[int, list[tuple[int, int, float, str]
         for finish in turn.finished:
             history[finish.enrollment].append((finish.visit, -1, finish.at, finish.outcome))
         results = [_did(plan, batch.step, one, now, holds) for batch in turn.batches for one in batch.members]
+        results += [Met(one, "exit") if holds[one] <= now else Unmet(one, visit) for one, visit in turn.looks]
         if results:
             continue
         times = [at for at in (turn.next_due(), min((row[0] for row in agenda), default=None)) if at is not None]

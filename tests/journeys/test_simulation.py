@@ -1,6 +1,7 @@
 """Simulation as a pure function: the same seed the same result, whatever the order and the grouping."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
+import journeys
 from core.errors import InvalidInput
 from core.ids import seed
 from journeys.calendar import next_local
@@ -82,7 +84,7 @@ def scenario(responses: str = "", plan: Plan = REFERENCE, **more: Any) -> Scenar
 
 
 def run(given_scenario: Scenario, who: Sequence[Person] | None = None, **more: Any) -> Result:
-    return simulate(given_scenario, who if who is not None else people(60), Simple(), **more)
+    return simulate(given_scenario, who if who is not None else people(60), more.pop("world", Simple()), **more)
 
 
 def outcomes(result: Result) -> dict[str, int]:
@@ -355,6 +357,116 @@ def test_every_kind_of_wait_and_step_has_its_place() -> None:
     assert at_days_end[:4] == [(1, "birthday", 2), (2, "birthday", 2), (3, "birthday", 2), (4, "until", 1)]
     assert at_days_end[-1] == (10, "until", 1)
     assert "open: waits until 2026-11-02 18:00:00 UTC" in [f"{note.step}: {note.what}" for note in told]
+
+
+SPENDING = """
+journey: spending
+steps:
+  - {id: first, send: email, template: a}
+  - wait: 1d
+    until: {event: message.opened, where: {event.step: first}, then: [{id: second, send: email, template: b}, end]}
+  - {id: urgent, send: email, template: c, priority: alert}
+  - {id: third, send: email, template: d}
+"""
+
+
+class Costly(Simple):
+    """A letter costs as much as the contact's number says."""
+
+    def charge(self, person: Person, _step: Send) -> Charge:
+        return Charge("main", Decimal(person.id) / 4, "EUR")
+
+
+def sent_in_order(budget: float | None, group: int = 8) -> tuple[Result, list[tuple[float, str, Decimal]]]:
+    """The result, and every letter that was sent with what it cost, in the order of time."""
+    plan = journeys.compile(journeys.load(SPENDING))
+    given = scenario("opened=0.5@=2h", plan, enter_within=4 * DAY, budget=None if budget is None else Decimal(budget))
+    letters: list[tuple[float, str, Decimal]] = []
+    for person in people(40):  # whose contact it is follows from whom we are told of
+
+        def tell(note: Note, number: int = person.id) -> None:
+            if note.template is not None:
+                letters.append((note.at, note.step, Decimal(number) / 4))
+
+        if budget is None:
+            simulate(given, [person], Costly(), tell=tell)
+    return simulate(given, people(40), Costly(), group=group), sorted(letters)
+
+
+def test_a_budget_pays_in_the_order_of_time_and_never_for_alerts() -> None:
+    free, letters = sent_in_order(None)
+    assert (free.budget, free.spent_at) == (None, None)
+    paid, left, end = 0, Decimal(60), 0.0
+    for at, step, cost in letters:
+        if step == "urgent":
+            continue
+        left -= cost
+        if left < 0:
+            end = at
+            break
+        paid += 1
+    assert 5 < paid < 40
+    limited, _ = sent_in_order(60)
+    assert limited.spent_at is not None
+    assert limited.budget == 60
+    assert limited.spent_at.timestamp() == pytest.approx(end, abs=0.001)
+    charged = {step: number for step, number in limited.sent().items() if step != "urgent"}
+    assert sum(charged.values()) == paid
+    # Who is not written to opens nothing, and so comes to the alert instead of the second letter.
+    assert limited.sent()["urgent"] > free.sent()["urgent"]
+    assert {(one.action, one.reason) for one in limited.reasons} == {("skipped", "over_budget")}
+    assert {"first", "third"} <= {one.step for one in limited.reasons} <= {"first", "second", "third"}
+    assert sent_in_order(60, group=1)[0] == sent_in_order(60, group=40)[0] == limited
+
+
+def test_a_budget_that_lasts_changes_nothing_but_is_told() -> None:
+    free, _ = sent_in_order(None)
+    assert sent_in_order(1000)[0] == replace(free, budget=1000)
+    spent, _ = sent_in_order(-1)
+    assert set(spent.sent()) == {"urgent"}
+    assert spent.spent_at is not None and spent.spent_at > datetime.fromtimestamp(START, UTC)
+
+
+def test_the_story_of_a_contact_says_what_the_budget_did_not_pay_for() -> None:
+    told: list[Note] = []
+    plan = journeys.compile(journeys.load(SPENDING))
+    simulate(scenario(plan=plan, budget=Decimal(1)), people(4)[3:], Costly(), tell=told.append)
+    assert [note.what for note in told if "email" in note.what] == [
+        "email a is sent",
+        "email c is sent",
+        "email d is not sent: over_budget",
+    ]
+
+
+def test_who_meets_criteria_that_end_the_journey_leaves() -> None:
+    plan = journeys.compile(
+        journeys.load(
+            "journey: left\ngoal: {when: {event: order.paid}, outcome: bought}\n"
+            "exit: {when: {contact.tags: staff}, outcome: staff}\nsteps:\n"
+            "  - {id: first, send: email, template: a}\n  - wait: 4d\n  - {id: second, send: email, template: b}\n"
+        )
+    )
+    bought, staff = (one.criteria for one in plan.endings.rules) if plan.endings else (-1, -1)
+
+    class Leaving(Simple):
+        def holds(self, criterion: int, person: Person, at: float, supposed: Supposed) -> bool:
+            if criterion == bought:
+                return any(name == "order.paid" for name, _ in supposed.events)
+            assert criterion == staff
+            return person.id == 3 or (person.id == 4 and at >= START + 2 * DAY)
+
+    told: list[Note] = []
+    result = simulate(scenario("order.paid=0.5@=1d", plan), people(60), Leaving(), tell=told.append)
+    ended = outcomes(result)
+    assert (ended["staff"], ended["bought"] + ended["completed"]) == (2, 58)
+    assert 15 < ended["bought"] == result.converted < 45
+    assert result.sent() == {"first": 59, "second": ended["completed"]}
+    assert [note.what for note in told if "criterion" in note.what and note.at == START] == [
+        f"criterion {staff}: holds"
+    ]
+    assert run(scenario("order.paid=0.5@=1d", plan), world=Leaving()) == simulate(
+        scenario("order.paid=0.5@=1d", plan), people(60), Leaving(), group=1
+    )
 
 
 def test_a_loop_that_goes_round_too_often_is_refused() -> None:

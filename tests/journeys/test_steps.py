@@ -344,6 +344,10 @@ steps:
   - {show: banner, template: t}
   - {hide: banner}
   - {wait: 1d, until: {when: {contact.shoe: 5}}}
+goal: {when: {contact.shoe: 6}}
+exit:
+  - {event: a}
+  - {when: {not: {contact.segments: nobody}}}
 """
     with pytest.raises(InvalidInput) as caught:
         async with database.begin() as connection:
@@ -365,6 +369,8 @@ steps:
         "x.yaml:13:6: the channel site is not configured yet (send an email meanwhile)",
         "x.yaml:14:6: the channel site is not configured yet (send an email meanwhile)",
         f"x.yaml:15:31: contacts have no attribute shoe {known}",
+        f"x.yaml:16:15: contacts have no attribute shoe {known}",
+        "x.yaml:19:19: there is no segment nobody (publish it first)",
     ]
 
 

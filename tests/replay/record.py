@@ -70,12 +70,26 @@ steps:
   - end: over
 """
 
+LEAVING = """
+journey: left
+name: Left
+enter: {event: left.saved}
+exit: {when: {contact.city: Kazan}, outcome: moved}
+steps:
+  - send: email
+    template: first
+  - wait: 1h
+    id: wait
+    until: {event: left.changed}
+  - end: stayed
+"""
+
 
 async def record(folder: Path) -> list[Path]:
     """Play every story; gives the files that were written into an existing folder."""
     written: list[Path] = []
     async with installation([]) as world:
-        for story in (reference, paused, branches, scheduled, moved, ordered, held):
+        for story in (reference, paused, branches, scheduled, moved, ordered, held, left):
             written += await story(world, folder)
     async with installation(SMALL_HISTORIES) as world:
         written += await continued(world, folder)
@@ -220,6 +234,21 @@ async def held(world: World, folder: Path) -> list[Path]:
     await world.until(lambda: _is_skipped(world, 2))
     await world.run("update provider set state = 'active'")
     return [await _keep(world, await _cohort(world, "held"), folder / "held.json")]
+
+
+async def left(world: World, folder: Path) -> list[Path]:
+    """Criteria that end the journey hold on entering, while one waits, and never."""
+    await world.publish(LEAVING)
+    (kazan,) = await world.contacts(1, city="Kazan")
+    moves, stays = await world.contacts(2, city="Moscow")
+    for contact in (kazan, moves, stays):
+        await world.happen("left.saved", contact)
+    await world.until_at("left", "wait", 2)
+    await world.run('update contact set attributes = \'{"city": "Kazan"}\' where id = :id', id=moves)
+    await world.happen("left.seen", moves)
+    await world.happen("left.changed", stays)
+    await world.until_outcomes("left", {kazan: ["moved"], moves: ["moved"], stays: ["stayed"]})
+    return [await _keep(world, await _cohort(world, "left"), folder / "left.json")]
 
 
 async def continued(world: World, folder: Path) -> list[Path]:

@@ -21,7 +21,7 @@ from tests.replay.record import DIGESTS, digests
 HERE = Path(__file__).parent
 HISTORIES = sorted(HERE.glob("v*/*.json"))
 STORIES = {
-    *("reference", "paused", "branches", "scheduled", "moved", "ordered", "held"),
+    *("reference", "paused", "branches", "scheduled", "moved", "ordered", "held", "left"),
     *("continued-before", "continued-after"),
 }
 

@@ -40,7 +40,8 @@ _messages = st.fixed_dictionaries({
 })  # fmt: skip
 _enrollments = st.fixed_dictionaries({
     "hours": _hours, "version_id": _version, "state": st.sampled_from(["entering", "active", "finished"]),
-    "closed_by": st.sampled_from([None, 7]), "outcome": st.sampled_from([None, "paid", "left", "gave-up"]),
+    "closed_by": st.sampled_from([None, 0, 7]),
+    "outcome": st.sampled_from([None, "paid", "left", "rich", "moved", "gave-up"]),
 })  # fmt: skip
 _values = st.sampled_from([None, 0.0, 2.5, 40.0, -8.0])  # sums of these are exact
 _conversions = st.fixed_dictionaries({"hours": _hours, "version_id": _version, "value": _values})
@@ -54,7 +55,8 @@ ledgers = st.builds(
 JOURNEY_OF = {1: 1, 2: 1, 3: 2}
 _PLAN = (
     '{"steps": [{"id": "first"}, {"id": "second"}], "subscriptions": '
-    '[{"role": "goal", "outcome": "paid"}, {"role": "exit", "outcome": "left"}, {"role": "wait", "outcome": ""}]}'
+    '[{"role": "goal", "outcome": "paid"}, {"role": "exit", "outcome": "left"}, {"role": "wait", "outcome": ""}], '
+    '"endings": {"rules": [{"role": "goal", "outcome": "rich"}, {"role": "exit", "outcome": "moved"}]}}'
 )
 _WORLD = (
     "insert into journey (id, name, title) overriding system value values (1, 'one', 'One'), (2, 'two', 'Two')",

@@ -20,7 +20,8 @@ from tests.reports.ledgers import DAYS, Ledger, end, ledgers, write
 
 # Written apart from the declarations: one plain count for each measure.
 _GOAL = (
-    "exists (select from journey_version v, jsonb_array_elements(v.plan -> 'subscriptions') s "
+    "exists (select from journey_version v, unnest(array['$.subscriptions', '$.endings.rules']) as place, "
+    "jsonb_path_query(v.plan, cast(place || '[*]' as jsonpath)) s "
     "where v.id = t.version_id and s ->> 'role' = 'goal' and s ->> 'outcome' = t.outcome)"
 )
 DIRECT = {

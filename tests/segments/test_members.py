@@ -207,6 +207,7 @@ _NAMED = [
     "enter: {event: x, where: {contact.segments: vip}}\nsteps: [{wait: 1d}]",
     "enter: {event: segment.entered, where: {event.segment: vip}}\nsteps: [{wait: 1d}]",
     "goal: {event: segment.left, where: {event.segment: {in: [vip, other]}}}\nsteps: [{wait: 1d}]",
+    "exit: {when: {not: {contact.segments: vip}}}\nsteps: [{wait: 1d}]",
     "steps: [{if: {not: {contact.segments: vip}}, then: [{wait: 1d}]}]",
     "steps: [{parallel: {one: [{wait: 1d, until: [{when: {contact.segments: vip}}]}], two: [{wait: 2d}]}}]",
 ]

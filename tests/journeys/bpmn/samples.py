@@ -4,9 +4,11 @@ EVERY_KIND = """\
 journey: every-kind
 name: "Все шаги: every kind"
 enter: {event: order.paid, key: event.order_id}
-goal: {event: order.returned, outcome: returned}
+goal:
+  - {event: order.returned, outcome: returned}
 exit:
   - {event: contact.left}
+  - {when: {contact.tags: blocked}, outcome: blocked}
 priority: triggered
 quiet_hours: 22:00-08:00
 send_window: {hours: 09:00-19:00, days: weekdays, holidays: DE-BY, in: Europe/Berlin}

@@ -26,6 +26,7 @@ _WHERE = st.sampled_from(
 )
 _EVENT = st.sampled_from(["a.b", "Order paid", 'odd <&> "name" \u0001\n', "1e5", "null", "10:30"])
 _RULE = st.fixed_dictionaries({"event": _EVENT}, optional={"where": _WHERE})
+_ENDING = st.one_of(_RULE, st.fixed_dictionaries({"when": _CRITERIA}, optional={"outcome": st.just("left <&>")}))
 _LENGTH = st.sampled_from(
     ["4h", "2 days", "1w 3d", "90s", "until 9:30", "until 10:00 on weekdays, in the contact's time zone",
      {"hours": "10:00-20:00", "days": "weekdays"}]
@@ -144,8 +145,8 @@ _HEAD = st.fixed_dictionaries(
                 {"reenter": "always"},
             ]
         ),
-        "goal": _RULE,
-        "exit": st.lists(_RULE, min_size=1, max_size=5),
+        "goal": _ENDING,
+        "exit": st.lists(_ENDING, min_size=1, max_size=5),
         "quiet_hours": st.just("22:00-08:00"),
         "priority": st.sampled_from(["alert", "triggered", "broadcast"]),
         "send_window": st.sampled_from(

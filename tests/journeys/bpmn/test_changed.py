@@ -11,6 +11,7 @@ journey: changed
 name: Before
 enter: {event: order.paid, key: event.order_id}
 goal: {event: order.returned, where: {event.order_id: {same: order_id}}}
+exit: {when: {contact.tags: lost}}
 steps:
   - {id: first, send: email, template: a, purpose: news}
   - wait: 4h
@@ -44,6 +45,7 @@ def _read(drawing: str) -> str:
         (">PT4H<", ">PT240M<", "wait: 4h", "wait: 4h"),
         ('name="mail.read"', 'name="mail.opened"', "event: mail.read", "event: mail.opened"),
         ('name="order.returned"', 'name="order.lost"', "event: order.returned", "event: order.lost"),
+        ('{"contact.tags": "lost"}</bpmn:cond', "contact.tags: away</bpmn:cond", "tags: lost", "tags: away"),
         ('name="order.paid"', 'name="order.made"', "event: order.paid", "event: order.made"),
         ('{"contact.age": {"gt": 5}}</bpmn:cond', "contact.age: {lt: 9}</bpmn:cond", "{gt: 5}", "{lt: 9}"),
         ('{"contact.tags": "vip"}</bpmn:cond', "contact.tags: top</bpmn:cond", "tags: vip", "tags: top"),
@@ -58,6 +60,19 @@ def test_what_was_changed_in_the_standard_part_counts(before: str, after: str, w
     assert before in drawing
     assert _read(drawing.replace(before, after)) == _read(drawing).replace(was, now)
     assert was in _read(drawing)
+
+
+def test_details_of_an_exit_that_were_lost_are_read_from_the_drawing() -> None:
+    drawing = _drawn()
+    assert '{"when": {"contact.tags": "lost"}}' in drawing
+    assert _read(drawing.replace('{"when": {"contact.tags": "lost"}}', "{}")) == _read(drawing)
+
+
+def test_changed_criteria_of_a_wait_count() -> None:
+    drawing = bpmn.export(journeys.load("journey: x\nsteps: [{wait: 1h, until: {when: {contact.tags: back}}}]"))
+    assert '{"contact.tags": "back"}</bpmn:condition>' in drawing
+    changed = _read(drawing.replace('"back"}</bpmn:condition>', '"here"}</bpmn:condition>'))
+    assert changed == _read(drawing).replace("contact.tags: back", "contact.tags: here")
 
 
 def test_a_name_for_the_bottom_is_an_outcome() -> None:
@@ -121,6 +136,12 @@ def test_a_step_that_was_drawn_in_is_taken() -> None:
         ('"template": "a"', '"template": NaN', "what stands in kaskad:step is not a JSON object"),
         ('targetRef="Step_done"', 'targetRef="Event_pause_1"', "a flow leads into the middle of a step"),
         ('{"contact.tags": "vip"}</bpmn:cond', "${vip}</bpmn:cond", "its condition ${vip} is not criteria"),
+        (
+            '{"contact.tags": "lost"}</bpmn:cond',
+            "${lost}</bpmn:cond",
+            "Exit_1_start “contact.tags: lost”: its condition",
+        ),
+        ('"until": {"event": "mail.read", ', '"until": {', "details say different things"),
         ('kaskad:way="/choose/0/then"', 'kaskad:way="/choose/7/then"', "its details know no way choose 7 then"),
     ],
 )

@@ -135,6 +135,25 @@ def test_a_condition_starts_on_entering_a_segment() -> None:
     assert bpmn.read(_process(body)).text.startswith("journey: p\nenter:\n  segment: vips\n  on: entered\n")
 
 
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ("contact.tags: gone", "exit: {when: {contact.tags: gone}, outcome: left}\n"),
+        ("${gone}", "is not criteria"),
+    ],
+)
+def test_a_condition_may_end_the_journey(condition: str, said: str) -> None:
+    begin = f"<conditionalEventDefinition><condition>{condition}</condition></conditionalEventDefinition>"
+    inner = f'<startEvent id="b">{begin}</startEvent><endEvent id="e" name="left"/>{_flows(("b", "e"))}'
+    body = f'<startEvent id="s"/><task id="t" name="tag: x"/>{_flows(("s", "t"))}'
+    drawing = _process(f'{body}<subProcess id="x" triggeredByEvent="true">{inner}</subProcess>')
+    if condition.startswith("$"):
+        with pytest.raises(InvalidInput, match=said):
+            bpmn.read(drawing)
+    else:
+        assert said in bpmn.read(drawing).text
+
+
 def test_a_timer_starts_a_schedule_for_a_segment() -> None:
     timer = "<timerEventDefinition><timeCycle>0 30 9 ? * MON-FRI</timeCycle></timerEventDefinition>"
     body = f'<startEvent id="s" name="%s">{timer}</startEvent><task id="t" name="email: digest"/>{_flows(("s", "t"))}'

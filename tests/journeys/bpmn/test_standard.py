@@ -80,6 +80,7 @@ def test_every_kind_is_the_standard_element(found: Any) -> None:
     events = {(one["type"], event) for one in elements.values() for event in one["events"]}
     assert events == {
         ("bpmn:StartEvent", "bpmn:MessageEventDefinition"),
+        ("bpmn:StartEvent", "bpmn:ConditionalEventDefinition"),
         ("bpmn:IntermediateCatchEvent", "bpmn:MessageEventDefinition"),
         ("bpmn:IntermediateCatchEvent", "bpmn:ConditionalEventDefinition"),
         ("bpmn:IntermediateCatchEvent", "bpmn:TimerEventDefinition"),
