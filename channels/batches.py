@@ -1,10 +1,24 @@
-"""What the messages of a batch have in common, and what the caps need to know of each."""
+"""What the messages of a batch have in common, how their rows are found, and what the caps need to know of each."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
+
+from core.schema.partitions import month_start, next_month
+
+# A batch is younger than the table's statistics, so the planner takes its time to be rare. Told the time, it read a
+# whole index for it and compared each row with each message: 500 messages took 55 ms where they take 6. So the time
+# stands in `n` only, behind a fence (`offset 0`), and the bounds of its month name the partition.
+ROWS = "m.id = n.id and m.created_at = n.at and m.created_at >= %(month)s and m.created_at < %(next_month)s"
+"""Where the rows of a batch are, for statements in which `n` has the `id` and the `at` of each."""
+
+
+def times(at: datetime) -> dict[str, datetime]:
+    """The parameters `at`, `month` and `next_month` for statements with ROWS."""
+    month = month_start(at.astimezone(UTC))
+    return {"at": at, "month": month, "next_month": next_month(month)}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from channels.batches import ROWS, times
 from core.database import array, array_of, driver
 
 LEASE = timedelta(seconds=20)
@@ -47,23 +48,22 @@ returning m.id, was.state, m.enrollment_id, m.contact_id, m.address, m.template_
 _MINE = "where m.created_at = %(at)s and m.id = any(%(ids)s::uuid[]) and m.state = 20 and m.claim = %(claim)s"
 _RENEW = f"update message m set claimed_at = clock_timestamp() {_MINE}"  # noqa: S608
 _RELEASE = f"update message m set claimed_at = null {_MINE}"  # noqa: S608
-# The time stands in `n`, for the reason that channels.ledger gives.
-_SKIP = """
+_SKIP = f"""
 update message m set state = 15, claim = null, claimed_at = null, reason = n.reason, attempts = m.attempts - 1
 from (
     select *, %(at)s::timestamptz as at from unnest(%(ids)s::uuid[], %(reasons)s::text[]) as given (id, reason) offset 0
 ) n
-where m.id = n.id and m.created_at = n.at and m.state = 20 and m.claim = %(claim)s
-"""
-_READDRESS = """
+where {ROWS} and m.state = 20 and m.claim = %(claim)s
+"""  # noqa: S608
+_READDRESS = f"""
 update message m set address = n.address
 from (
     select *, %(at)s::timestamptz as at from unnest(%(ids)s::uuid[], %(addresses)s::text[]) as given (id, address)
     offset 0
 ) n
-where m.id = n.id and m.created_at = n.at and m.state = 20 and m.claim = %(claim)s
-"""
-_REQUEUE = """
+where {ROWS} and m.state = 20 and m.claim = %(claim)s
+"""  # noqa: S608
+_REQUEUE = f"""
 update message m set state = 10, claim = null, claimed_at = null,
     reason = case when m.address is not null then n.reason else m.reason end,
     attempts = m.attempts - n.untried
@@ -71,9 +71,9 @@ from (
     select *, %(at)s::timestamptz as at
     from unnest(%(ids)s::uuid[], %(reasons)s::text[], %(untried)s::smallint[]) as given (id, reason, untried) offset 0
 ) n
-where m.id = n.id and m.created_at = n.at and m.state = 20 and m.claim = %(claim)s
+where {ROWS} and m.state = 20 and m.claim = %(claim)s
 returning m.id
-"""
+"""  # noqa: S608
 
 
 class Claimed(msgspec.Struct, frozen=True, gc=False):
@@ -173,7 +173,7 @@ class Claims:
     async def _run(
         self, connection: AsyncConnection, statement: str, ids: Sequence[UUID], fetch: bool = True, **more: Any
     ) -> list[tuple[Any, ...]]:
-        done = await (await driver(connection)).execute(statement, {"at": self.at, "ids": array_of(ids), **more})
+        done = await (await driver(connection)).execute(statement, {**times(self.at), "ids": array_of(ids), **more})
         return await done.fetchall() if fetch else []
 
 

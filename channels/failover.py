@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from channels import carriers, spending
+from channels.batches import ROWS, times
 from channels.carriers import Wanted
 from channels.provider import Outcome, Receipt
 from channels.providers import Provider
@@ -30,18 +31,17 @@ where m.created_at = %(at)s and m.id = any(%(ids)s) and m.provider_id = %(provid
         else m.state = 10 or (m.state = 20 and m.claim = %(claim)s) end
 order by m.id for update of m skip locked
 """
-# The time stands in `n`, for the reason that channels.ledger gives.
-_MOVE = """
+_MOVE = f"""
 update message m set state = 10, claim = null, claimed_at = null, attempts = 0, reason = n.reason,
-    provider_id = n.provider, cost = n.cost, tried = coalesce(m.tried, '{}') || m.provider_id,
+    provider_id = n.provider, cost = n.cost, tried = coalesce(m.tried, '{{}}') || m.provider_id,
     provider_message_id = null, parts = null
 from (
     select *, %(at)s::timestamptz as at
     from unnest(%(ids)s::uuid[], %(reasons)s::text[], %(providers)s::smallint[], %(costs)s::numeric[])
         as given (id, reason, provider, cost) offset 0
 ) n
-where m.id = n.id and m.created_at = n.at
-"""
+where {ROWS}
+"""  # noqa: S608  no input in it
 
 
 def asks_for_another(provider: Provider, receipt: Receipt, repeated: bool, age: float, ill: bool) -> bool:
@@ -109,7 +109,7 @@ async def pass_on(
         await raw.execute(
             _MOVE,
             {
-                "at": at,
+                **times(at),
                 "ids": list(chosen),
                 "reasons": [(rows[number] or "")[:500] or None for number in chosen],
                 "providers": [choice.provider_id for choice in chosen.values()],

@@ -12,7 +12,7 @@ from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from channels import carriers, spending, templates
-from channels.batches import Batch
+from channels.batches import ROWS, Batch, times
 from channels.carriers import Wanted
 from channels.facts import Known, gather
 from channels.metrics import MESSAGES
@@ -241,9 +241,7 @@ _REASON_LIMIT = 500
 # Only forward, and only if nobody else has taken the row over: a row in HANDING belongs to the attempt whose claim is
 # on it. One that a successor held to be in doubt may still be settled by the attempt that knows. A row without address
 # was erased meanwhile: the provider's words, which may quote the address, stay out of it.
-# The time stands in `n` and not beside the table, behind a fence (offset 0), so that rows are found by their keys: a
-# time that is younger than the statistics is taken to be rare, and the whole partition is read by another index for it.
-_ADVANCE = """
+_ADVANCE = f"""
 update message m set state = n.state, claim = null, claimed_at = null,
     reason = case when m.address is null then coalesce(m.reason, 'erased')
         else coalesce(n.reason, case when n.state < 50 then m.reason end) end,
@@ -257,10 +255,10 @@ from (
         %(parts)s::smallint[], %(costs)s::numeric[])
         as given (id, state, reason, provider_message_id, parts, cost) offset 0
 ) n
-where m.id = n.id and m.created_at = n.at and m.state < n.state
+where {ROWS} and m.state < n.state
     and (m.state <> 20 or m.claim = %(claim)s) and (%(provider)s::smallint is null or m.provider_id = %(provider)s)
 returning m.id
-"""
+"""  # noqa: S608  no input in it
 
 
 async def advance(
@@ -284,7 +282,7 @@ async def advance(
     if not steps:
         return set()
     values: dict[str, Any] = {
-        "at": at,
+        **times(at),
         "claim": claim,
         "provider": provider_id,
         "ids": array_of([step.id for step in steps]),

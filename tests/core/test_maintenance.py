@@ -164,3 +164,16 @@ async def test_content_is_dropped_by_months_after_its_days(database: Database, s
         await partitions.ensure(connection, "message_content", long_ago, long_ago)
     await maintain(database, settings)
     assert partitions.month_start(long_ago) not in await months(database, "message_content")
+
+
+async def test_pages_of_messages_and_enrollments_have_room_for_updates(database: Database) -> None:
+    async with database.begin() as connection:
+        rows = await connection.execute(
+            text(
+                "select relname, reloptions from pg_class where oid = 'enrollment'::regclass "
+                "or oid in (select inhrelid from pg_inherits where inhparent = 'message'::regclass)"
+            )
+        )
+        found = {row.relname: row.reloptions for row in rows}
+    assert len(found) > MONTHS_AHEAD
+    assert all(options == ["fillfactor=50"] for options in found.values()), found
