@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.database import Direct, array, array_of, driver
+from core.database import Direct, array_of, driver
 
 ENTER = "journey.enter"
 """The event by which people and programs put a contact into a journey; its properties name the journey and the key."""
@@ -35,13 +35,15 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 # The lock is taken before the first row draws its id. Nothing is read here, so it does not matter that the
-# statement's snapshot is older than the lock. `unnest` gives the elements in the order they are stored in.
+# statement's snapshot is older than the lock. The elements come in the order they are stored in. The properties travel
+# as one JSON array: as an array of texts each was quoted here, and unquoted and parsed alone there (3 µs an event).
 _APPEND = """
 with held as materialized (select pg_advisory_xact_lock(%s::bigint))
 insert into event (occurred_at, contact_id, name_id, value, site_id, properties)
-select at, contact, name, value, site, properties::jsonb
-from held, unnest(%s::timestamptz[], %s::bigint[], %s::int[], %s::float8[], %s::int[], %s::text[])
-    as given (at, contact, name, value, site, properties)
+select at, contact, name, value, site, nullif(properties, 'null')
+from held, rows from (
+    unnest(%s::timestamptz[], %s::bigint[], %s::int[], %s::float8[], %s::int[]), jsonb_array_elements(%s::jsonb)
+) as given (at, contact, name, value, site, properties)
 """
 
 
@@ -92,7 +94,7 @@ async def next_stretch(connection: AsyncConnection, position: int, last: int) ->
 
 
 def _columns(events: Sequence[NewEvent]) -> tuple[str, ...]:
-    """The columns as array literals."""
+    """The columns as array literals, the last as a JSON array."""
     numbers = (
         [event.occurred_at for event in events],
         [event.contact_id for event in events],
@@ -101,9 +103,10 @@ def _columns(events: Sequence[NewEvent]) -> tuple[str, ...]:
         [event.site_id for event in events],
     )
     properties = [
-        event.properties.decode() if isinstance(event.properties, bytes) else event.properties for event in events
+        event.properties.decode() if isinstance(event.properties, bytes) else event.properties or "null"
+        for event in events
     ]
-    return (*(array_of(column) for column in numbers), array(properties))
+    return (*(array_of(column) for column in numbers), f"[{','.join(properties)}]")
 
 
 async def record(
