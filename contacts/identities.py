@@ -136,7 +136,7 @@ async def lookup(connection: AsyncConnection | Direct, identities: Sequence[Pair
         by_kind.setdefault(kind, []).append(value)
     found: dict[Pair, int] = {}
     for kind, values in by_kind.items():
-        cursor = await raw.execute(_FIND, (kind, values), binary=True)
+        cursor = await raw.execute(_FIND, (kind, array(values)), binary=True)
         found.update({(kind, value): contact_id for value, contact_id in await cursor.fetchall()})
     return found
 
@@ -174,7 +174,7 @@ select array_to_json(array(
 ))::text
 """
 
-_FIND = "select value, contact_id from identity where kind = %s and value = any(%s)"
+_FIND = "select value, contact_id from identity where kind = %s and value = any(%s::text[])"
 
 # The foreign key is checked when the statement ends, so identities may come first and only the ones that won
 # get a contact: nobody who loses a race leaves an orphan. Everyone inserts in the same order: no deadlock.

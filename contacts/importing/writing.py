@@ -17,6 +17,9 @@ from contacts.profiles import Limits
 from core.clock import now
 from core.database import driver
 
+_BLOCK = 500
+"""Rows that are written for COPY at a time."""
+
 
 async def write(connection: AsyncConnection, chunk: Chunk, job: Job, limits: Limits, taken: Taken) -> Decided:
     """Write one chunk: who the rows are about, then contacts, identities and consents."""
@@ -110,15 +113,24 @@ async def _reserve(connection: AsyncConnection, count: int) -> Iterator[int]:
 
 
 async def _copy(connection: AsyncConnection, target: str, rows: Iterable[Sequence[object]]) -> None:
-    """COPY rows; None becomes null. The CSV form, because Python writes it without a loop of ours."""
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    data = buffer.getvalue()
-    if not data:
+    """COPY rows; None becomes null. The CSV form, because Python writes it without a loop of ours. In blocks, so that
+    PostgreSQL stores one while the next is written."""
+    left = iter(rows)
+    block = _csv(left)
+    if not block:
         return
     raw = await driver(connection)
     async with raw.cursor() as cursor, cursor.copy(f"copy {target} from stdin (format csv)".encode()) as copy:
-        await copy.write(data.encode())
+        while block:
+            await copy.write(block)
+            block = _csv(left)
+
+
+def _csv(rows: Iterator[Sequence[object]]) -> bytes:
+    """The next block of rows as CSV; empty after the last one."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(itertools.islice(rows, _BLOCK))
+    return buffer.getvalue().encode()
 
 
 def _array(values: Iterable[str] | None) -> str:
