@@ -303,7 +303,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=1_000, help="requests with many events")
     parser.add_argument("--batch-size", type=int, default=500)
     parser.add_argument("--connections", type=int, default=128, help="connections that send single events")
-    parser.add_argument("--batch-connections", type=int, default=8, help="connections that send batches")
+    parser.add_argument("--batch-connections", type=int, default=16, help="connections that send batches")
     parser.add_argument("--attack", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--api", type=int, help=argparse.SUPPRESS)

@@ -12,10 +12,11 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from psycopg import AsyncCursor
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from channels.batches import ROWS, times
-from core.database import array, array_of, driver
+from channels.batches import NEW, ROWS, written
+from core.database import array_of, driver
 
 LEASE = timedelta(seconds=20)
 """A claim without a sign of life for so long belongs to an attempt that died."""
@@ -45,33 +46,19 @@ where m.id = was.id and m.created_at = %(at)s
 returning m.id, was.state, m.enrollment_id, m.contact_id, m.address, m.template_version_id, m.version_id, m.step,
     m.channel, m.purpose, m.attempts
 """  # noqa: S608
-_MINE = "where m.created_at = %(at)s and m.id = any(%(ids)s::uuid[]) and m.state = 20 and m.claim = %(claim)s"
-_RENEW = f"update message m set claimed_at = clock_timestamp() {_MINE}"  # noqa: S608
-_RELEASE = f"update message m set claimed_at = null {_MINE}"  # noqa: S608
+_HELD = f"where {ROWS} and m.state = 20 and m.claim = %(claim)s"
+_RENEW = f"update message m set claimed_at = clock_timestamp() {_HELD}"  # noqa: S608
+_RELEASE = f"update message m set claimed_at = null {_HELD}"  # noqa: S608
 _SKIP = f"""
-update message m set state = 15, claim = null, claimed_at = null, reason = n.reason, attempts = m.attempts - 1
-from (
-    select *, %(at)s::timestamptz as at from unnest(%(ids)s::uuid[], %(reasons)s::text[]) as given (id, reason) offset 0
-) n
-where {ROWS} and m.state = 20 and m.claim = %(claim)s
+update message m set state = 15, claim = null, claimed_at = null, reason = {NEW} ->> 'reason', attempts = m.attempts - 1
+{_HELD}
 """  # noqa: S608
-_READDRESS = f"""
-update message m set address = n.address
-from (
-    select *, %(at)s::timestamptz as at from unnest(%(ids)s::uuid[], %(addresses)s::text[]) as given (id, address)
-    offset 0
-) n
-where {ROWS} and m.state = 20 and m.claim = %(claim)s
-"""  # noqa: S608
+_READDRESS = f"update message m set address = {NEW} ->> 'address' {_HELD}"  # noqa: S608
 _REQUEUE = f"""
 update message m set state = 10, claim = null, claimed_at = null,
-    reason = case when m.address is not null then n.reason else m.reason end,
-    attempts = m.attempts - n.untried
-from (
-    select *, %(at)s::timestamptz as at
-    from unnest(%(ids)s::uuid[], %(reasons)s::text[], %(untried)s::smallint[]) as given (id, reason, untried) offset 0
-) n
-where {ROWS} and m.state = 20 and m.claim = %(claim)s
+    reason = case when m.address is not null then {NEW} ->> 'reason' else m.reason end,
+    attempts = m.attempts - ({NEW} ->> 'untried')::smallint
+{_HELD}
 returning m.id
 """  # noqa: S608
 
@@ -150,30 +137,30 @@ class Claims:
     async def skip(self, connection: AsyncConnection, reasons: Mapping[UUID, str]) -> None:
         """Skip rows in the transaction that claimed them: seen from outside they went from QUEUED to SKIPPED."""
         if reasons:
-            values = array(reasons.values())
-            await self._run(connection, _SKIP, list(reasons), claim=self.claim, reasons=values, fetch=False)
+            await self._write(connection, _SKIP, {row: {"reason": reason} for row, reason in reasons.items()})
 
     async def readdress(self, connection: AsyncConnection, addresses: Mapping[UUID, str]) -> None:
         """Write down that the contacts have other addresses than when the rows were made."""
         if addresses:
-            values = array(addresses.values())
-            await self._run(connection, _READDRESS, list(addresses), claim=self.claim, addresses=values, fetch=False)
+            await self._write(connection, _READDRESS, {row: {"address": one} for row, one in addresses.items()})
 
     async def requeue(self, connection: AsyncConnection, rows: Sequence["Requeued"]) -> set[UUID]:
         """Put rows back that surely were not taken: the one step backwards in the ledger."""
         if not rows:
             return set()
-        more: dict[str, Any] = {
-            "claim": self.claim,
-            "reasons": array(row.reason for row in rows),
-            "untried": array_of([int(row.untried) for row in rows]),
-        }
-        return {row[0] for row in await self._run(connection, _REQUEUE, [row.id for row in rows], **more)}
+        new = {row.id: {"reason": row.reason, "untried": int(row.untried)} for row in rows}
+        done = await self._write(connection, _REQUEUE, new)
+        return {row[0] for row in await done.fetchall()}
+
+    async def _write(
+        self, connection: AsyncConnection, statement: str, new: Mapping[UUID, Mapping[str, Any]]
+    ) -> AsyncCursor[tuple[Any, ...]]:
+        return await (await driver(connection)).execute(statement, {**written(self.at, new), "claim": self.claim})
 
     async def _run(
         self, connection: AsyncConnection, statement: str, ids: Sequence[UUID], fetch: bool = True, **more: Any
     ) -> list[tuple[Any, ...]]:
-        done = await (await driver(connection)).execute(statement, {**times(self.at), "ids": array_of(ids), **more})
+        done = await (await driver(connection)).execute(statement, {"at": self.at, "ids": array_of(ids), **more})
         return await done.fetchall() if fetch else []
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from channels import carriers, spending
-from channels.batches import ROWS, times
+from channels.batches import NEW, ROWS, written
 from channels.carriers import Wanted
 from channels.provider import Outcome, Receipt
 from channels.providers import Provider
@@ -32,14 +32,9 @@ where m.created_at = %(at)s and m.id = any(%(ids)s) and m.provider_id = %(provid
 order by m.id for update of m skip locked
 """
 _MOVE = f"""
-update message m set state = 10, claim = null, claimed_at = null, attempts = 0, reason = n.reason,
-    provider_id = n.provider, cost = n.cost, tried = coalesce(m.tried, '{{}}') || m.provider_id,
-    provider_message_id = null, parts = null
-from (
-    select *, %(at)s::timestamptz as at
-    from unnest(%(ids)s::uuid[], %(reasons)s::text[], %(providers)s::smallint[], %(costs)s::numeric[])
-        as given (id, reason, provider, cost) offset 0
-) n
+update message m set state = 10, claim = null, claimed_at = null, attempts = 0, reason = {NEW} ->> 'reason',
+    provider_id = ({NEW} ->> 'provider')::smallint, cost = ({NEW} ->> 'cost')::numeric,
+    tried = coalesce(m.tried, '{{}}') || m.provider_id, provider_message_id = null, parts = null
 where {ROWS}
 """  # noqa: S608  no input in it
 
@@ -106,16 +101,11 @@ async def pass_on(
     ranked = await carriers.choices(connection, among, wanted, moment)
     chosen = {number: choices[0] for number, choices in ranked.items() if choices}
     if chosen:
-        await raw.execute(
-            _MOVE,
-            {
-                **times(at),
-                "ids": list(chosen),
-                "reasons": [(rows[number] or "")[:500] or None for number in chosen],
-                "providers": [choice.provider_id for choice in chosen.values()],
-                "costs": [choice.price for choice in chosen.values()],
-            },
-        )
+        new = {
+            number: {"reason": (rows[number] or "")[:500] or None, "provider": one.provider_id, "cost": one.price}
+            for number, one in chosen.items()
+        }
+        await raw.execute(_MOVE, written(at, new))
         charged = {row[0]: row[5:] for row in found}
         await spending.add(connection, [_difference(choice, *charged[number]) for number, choice in chosen.items()])
     return chosen

@@ -12,7 +12,7 @@ from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from channels import carriers, spending, templates
-from channels.batches import ROWS, Batch, times
+from channels.batches import NEW, ROWS, Batch, written
 from channels.carriers import Wanted
 from channels.facts import Known, gather
 from channels.metrics import MESSAGES
@@ -242,20 +242,15 @@ _REASON_LIMIT = 500
 # on it. One that a successor held to be in doubt may still be settled by the attempt that knows. A row without address
 # was erased meanwhile: the provider's words, which may quote the address, stay out of it.
 _ADVANCE = f"""
-update message m set state = n.state, claim = null, claimed_at = null,
+update message m set state = ({NEW} ->> 'state')::smallint, claim = null, claimed_at = null,
     reason = case when m.address is null then coalesce(m.reason, 'erased')
-        else coalesce(n.reason, case when n.state < 50 then m.reason end) end,
+        else coalesce({NEW} ->> 'reason', case when ({NEW} ->> 'state')::smallint < 50 then m.reason end) end,
     provider_message_id = case when m.address is not null
-        then coalesce(n.provider_message_id, m.provider_message_id) end,
-    accepted_at = case when n.state = 50 then clock_timestamp() else m.accepted_at end,
-    parts = coalesce(n.parts, m.parts), cost = coalesce(n.cost, m.cost * n.parts, m.cost)
-from (
-    select *, %(at)s::timestamptz as at
-    from unnest(%(ids)s::uuid[], %(states)s::smallint[], %(reasons)s::text[], %(provider_ids)s::text[],
-        %(parts)s::smallint[], %(costs)s::numeric[])
-        as given (id, state, reason, provider_message_id, parts, cost) offset 0
-) n
-where {ROWS} and m.state < n.state
+        then coalesce({NEW} ->> 'provider_message_id', m.provider_message_id) end,
+    accepted_at = case when ({NEW} ->> 'state')::smallint = 50 then clock_timestamp() else m.accepted_at end,
+    parts = coalesce(({NEW} ->> 'parts')::smallint, m.parts),
+    cost = coalesce(({NEW} ->> 'cost')::numeric, m.cost * ({NEW} ->> 'parts')::smallint, m.cost)
+where {ROWS} and m.state < ({NEW} ->> 'state')::smallint
     and (m.state <> 20 or m.claim = %(claim)s) and (%(provider)s::smallint is null or m.provider_id = %(provider)s)
 returning m.id
 """  # noqa: S608  no input in it
@@ -281,16 +276,17 @@ async def advance(
     """
     if not steps:
         return set()
-    values: dict[str, Any] = {
-        **times(at),
-        "claim": claim,
-        "provider": provider_id,
-        "ids": array_of([step.id for step in steps]),
-        "states": array_of([int(step.state) for step in steps]),
-        "reasons": array(step.reason[:_REASON_LIMIT] if step.reason else None for step in steps),
-        "provider_ids": array(step.provider_message_id for step in steps),
-        "parts": array_of([step.parts if step.parts != 1 else None for step in steps]),
-        "costs": array_of([step.cost for step in steps]),
-    }
+    new = {step.id: _new(step) for step in steps}
+    values = {**written(at, new), "claim": claim, "provider": provider_id}
     done = await (await driver(connection)).execute(_ADVANCE, values)
     return {row[0] for row in await done.fetchall()}
+
+
+def _new(step: Step) -> dict[str, Any]:
+    return {
+        "state": int(step.state),
+        "reason": step.reason[:_REASON_LIMIT] if step.reason else None,
+        "provider_message_id": step.provider_message_id,
+        "parts": step.parts if step.parts != 1 else None,
+        "cost": step.cost,
+    }
