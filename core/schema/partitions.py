@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 PARTITIONED = ("event", "step_visit", "message", "delivery_report", "message_content")
 
-_FILLED = {"message": 50}
+_FILLED = {"message": 70}
 """Percent of a page that new rows fill. A message is written, claimed and settled: where the page has room for it, an
 update touches no index. Partitions are told apart from their table, which has no pages."""
 _LOCK = 0x6B617370  # "kasp": one maker of partitions at a time

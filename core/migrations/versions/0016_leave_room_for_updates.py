@@ -22,7 +22,7 @@ end $$
 def upgrade() -> None:
     """Bring the schema forward."""
     op.execute("alter table enrollment set (fillfactor = 50)")
-    op.execute(_OF_MESSAGES.format("set (fillfactor = 50)"))
+    op.execute(_OF_MESSAGES.format("set (fillfactor = 70)"))
 
 
 def downgrade() -> None:
