@@ -7,7 +7,7 @@ a few lines of talk; a letter is acknowledged when its reports are committed.
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import structlog
@@ -133,7 +133,8 @@ class _Talk(SMTP):
     def abort(self) -> None:
         """Drop the connection at once."""
         if isinstance(self.transport, asyncio.WriteTransport):
-            self.transport.abort()
+            with suppress(AttributeError):  # of Python 3.11.2, when an encrypted one was closed twice and is on its way
+                self.transport.abort()
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:

@@ -1,6 +1,7 @@
 """Dovecot, from its Debian package, as somebody else's IMAP and POP3 server with one user."""
 
 import asyncio
+import grp
 import itertools
 import os
 import pwd
@@ -132,7 +133,7 @@ def _prepared() -> tuple[Dovecot, list[int]]:
     """Folders and settings. Its sockets need a short path."""
     folder = Path(tempfile.mkdtemp(prefix="dove-"))
     who = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.getuid())
-    group = "nogroup" if os.geteuid() == 0 else str(who.pw_gid)
+    group = "nogroup" if os.geteuid() == 0 else grp.getgrgid(who.pw_gid).gr_name
     ports = _free_ports(4)
     imap, pop, imaps, pops = ports
     for name in ("run", "state", *[f"mail{box}/{part}" for box in ("", "/.Done") for part in ("new", "cur", "tmp")]):
