@@ -248,13 +248,13 @@ def _row_defects(person: Person, run: Run, row: Row, bounced: bool) -> Iterator[
     if row.state in {MessageState.SKIPPED, MessageState.IN_DOUBT, MessageState.FAILED} and not row.reason:
         yield f"{name} is {row.state.name} without a reason"
     # Nothing more is sent to an address that was refused once as unknown, nor to who reached the goal meanwhile.
-    suppressed = bounced and (row.reason or "").endswith("suppressed: bounced")
+    suppressed = bounced and row.reason == "suppressed: bounced"
     left = run.outcome == "submitted" and row.reason == "left_journey"
     if (row.state is MessageState.SKIPPED) == (person.consent is True and not suppressed and not left):
         yield f"{name} is {row.state.name} ({row.reason}) with consent {person.consent}"
     # One in doubt that is refused for good when it is repeated, or that may not be repeated since its address was
     # refused, stays in doubt: the first may have arrived.
-    settled = row.refused or suppressed
+    settled = row.refused or (bounced and row.reason == "not repeated: suppressed: bounced")
     if run.journey == "chaos-alert" and row.state is MessageState.IN_DOUBT and not settled:
         yield f"{name} is an alert that stayed in doubt: {row.reason}"
 
