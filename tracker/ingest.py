@@ -1,7 +1,7 @@
 """Group commit: requests hand their events over and wait; what has gathered is written in one transaction.
 
-While a flush is under way the next one gathers, so a flush carries more the busier it is. When very much has gathered
-a second flush begins meanwhile: PostgreSQL works on one while this process prepares the other. Nobody is answered
+While a flush is under way the next one gathers, so a flush carries more the busier it is. When enough has gathered
+another begins meanwhile: PostgreSQL works on one while this process prepares the other. Nobody is answered
 before his events are committed. What PostgreSQL will not store is searched for by halves and answered alone; when
 PostgreSQL cannot store anything just now, that is no event's fault, and all may be sent again.
 """
@@ -27,8 +27,9 @@ from tracker.wire import Incoming, Limits
 FLUSH_LIMIT = 2_000
 """Events in one flush: at about 20 µs each the lock of the log is never held for long."""
 FLUSHES = 3
-WORTH_A_SECOND = 60
-"""Events that must have gathered before a second flush begins beside the first; below that it would only cost more."""
+WORTH_ANOTHER = 60
+"""Events that must have gathered before another flush begins beside those under way; for fewer it would only cost
+more."""
 SITES_SHARE = 0.5
 """Of the event names that an installation may have, how many may be there before pages can make no more: anybody can
 write anything into a page, and must not use up what servers need."""
@@ -133,7 +134,7 @@ class Intake:
         """Begin a flush if there is something to write and enough of it."""
         self._awaited = False
         while self._waiting and (
-            not self._flushes or (len(self._flushes) < FLUSHES and self._gathered >= WORTH_A_SECOND)
+            not self._flushes or (len(self._flushes) < FLUSHES and self._gathered >= WORTH_ANOTHER)
         ):
             flush = asyncio.create_task(self._flush(self._gather()), name="event flush")
             self._flushes.add(flush)
