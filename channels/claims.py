@@ -25,12 +25,12 @@ RENEWAL = timedelta(seconds=5)
 _DEAD = "(m.claimed_at is null or m.claimed_at < clock_timestamp() - %(lease)s)"
 _SURVEY = f"""
 select m.id, m.state, {_DEAD}, m.provider_id, p.name from message m left join provider p on p.id = m.provider_id
-where m.created_at = %(at)s and m.id = any(%(ids)s::uuid[])
+where {ROWS}
 """  # noqa: S608  no input in it
 _DOUBT = f"""
 update message m set state = 30, claim = null, claimed_at = null,
     reason = 'the attempt that handed it over died before the answer'
-where m.created_at = %(at)s and m.id = any(%(ids)s::uuid[])
+where {ROWS}
     and m.state = 20 and m.provider_id = %(provider)s and {_DEAD}
 returning m.id
 """  # noqa: S608
@@ -38,7 +38,7 @@ returning m.id
 _CLAIM = f"""
 update message m set state = 20, claim = %(claim)s, claimed_at = clock_timestamp(), attempts = m.attempts + 1
 from (
-    select m.id, m.state from message m where m.created_at = %(at)s and m.id = any(%(ids)s::uuid[])
+    select m.id, m.state from message m where {ROWS}
         and m.provider_id = %(provider)s and (m.state = 10 or (m.state = 20 and %(repeat)s and {_DEAD}))
     order by m.id for update skip locked
 ) was

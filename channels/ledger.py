@@ -42,10 +42,10 @@ from unnest(%(ids)s::uuid[], %(contacts)s::bigint[], %(enrollments)s::bigint[], 
 on conflict do nothing
 returning id
 """
-_PRESENT = """
+_PRESENT = f"""
 select m.id, m.state, m.reason, p.name from message m left join provider p on p.id = m.provider_id
-where m.created_at = %(at)s and m.id = any(%(ids)s::uuid[])
-"""
+where {ROWS}
+"""  # noqa: S608  no input in it
 
 
 async def prepare(connection: AsyncConnection, settings: Settings, request: PrepareRequest) -> list[Verdict]:

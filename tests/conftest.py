@@ -29,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip, visibly, what is slow unless it was asked for."""
     if not config.getoption("--slow"):
+        # Minutes each: random crashes and cases by the hundred. A shorter run of each is among the other tests.
         skip = pytest.mark.skip(reason="slow: run it with --slow")
         for item in items:
             if item.get_closest_marker("slow"):

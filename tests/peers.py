@@ -26,4 +26,4 @@ def missing_peer(reason: str) -> NoReturn:
     """Skip the calling test, saying why; with KASKAD_REQUIRE_PEERS=1 fail it."""
     if os.environ.get("KASKAD_REQUIRE_PEERS") == "1":
         pytest.fail(reason)
-    pytest.skip(reason)
+    pytest.skip(reason)  # `make test` needs no package but those that Kaskad installs itself

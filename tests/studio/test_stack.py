@@ -23,6 +23,7 @@ from studio.stack.postgres import EmbeddedPostgres
 from studio.stack.tuning import sensible_settings
 from tests.studio.conftest import Installation, await_true
 
+# Only root's PostgreSQL runs as somebody else; started by anybody else it is their own, as the other tests have it.
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives the server another user")
 
 
